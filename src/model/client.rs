@@ -1,0 +1,272 @@
+//! Registered clients, RFC 6749 §2.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::id::ClientId;
+use super::key::SigningAlgorithm;
+use super::resource::Audience;
+use super::scope::Scope;
+use super::secret::HashedSecret;
+use super::time::{Timestamp, Ttl};
+
+/// A grant that the token endpoint knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GrantType {
+    /// RFC 6749 §4.3.
+    Password,
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+    /// RFC 6749 §6.
+    RefreshToken,
+}
+
+impl GrantType {
+    /// Every grant type; the metadata follows from it.
+    pub const ALL: [Self; 3] = [Self::ClientCredentials, Self::Password, Self::RefreshToken];
+
+    /// The value of `grant_type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+}
+
+/// How a client proves who it is, by the names of RFC 7591 §2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AuthMethod {
+    /// HTTP Basic, RFC 6749 §2.3.1.
+    ClientSecretBasic,
+    /// `client_id` and `client_secret` in the body, RFC 6749 §2.3.1.
+    ClientSecretPost,
+    /// A public client: no proof, RFC 6749 §2.1.
+    None,
+}
+
+impl AuthMethod {
+    /// Every method; the metadata follows from it.
+    pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::None];
+
+    /// The value of `token_endpoint_auth_method`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Why a text is not a grant type or an authentication method.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{given}' is not {what} here: use {known}")]
+pub struct UnknownName {
+    given: String,
+    what: &'static str,
+    known: &'static str,
+}
+
+impl FromStr for GrantType {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|grant| grant.as_str() == text).ok_or_else(|| UnknownName {
+            given: super::id::excerpt(text),
+            what: "a grant type",
+            known: "password, client_credentials or refresh_token",
+        })
+    }
+}
+
+impl FromStr for AuthMethod {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|method| method.as_str() == text).ok_or_else(|| UnknownName {
+            given: super::id::excerpt(text),
+            what: "a client authentication method",
+            known: "client_secret_basic, client_secret_post or none",
+        })
+    }
+}
+
+impl fmt::Display for GrantType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for AuthMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an operator decides about a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// A name for people.
+    pub name: Option<String>,
+    /// The grants it may use; never empty.
+    pub grant_types: Vec<GrantType>,
+    /// The scopes it may ask for.
+    pub scope: Scope,
+    /// The resource servers its tokens may be for; empty means the server's default audience.
+    pub audience: Vec<Audience>,
+    /// How it may authenticate; never empty, and `none` stands alone.
+    pub auth_methods: Vec<AuthMethod>,
+    /// How long its access tokens live, if not as long as everybody's.
+    pub access_ttl: Option<Ttl>,
+    /// How long its refresh-token families live at most, if not as long as everybody's.
+    pub refresh_ttl: Option<Ttl>,
+    /// What its tokens are signed with, if not with the server's default.
+    pub alg: Option<SigningAlgorithm>,
+}
+
+/// Why a registration makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRegistration {
+    /// Nothing it could ever do.
+    #[error("the client has no grant: name at least one with --grant")]
+    NoGrant,
+    /// No way to prove who it is.
+    #[error("the client has no authentication method: name at least one with --auth-method")]
+    NoAuthMethod,
+    /// Both public and confidential.
+    #[error(
+        "the method none stands alone: a client that may leave its secret out is not protected by it; use either none or the client_secret methods"
+    )]
+    MixedWithNone,
+    /// RFC 6749 §4.4.
+    #[error(
+        "a client with the method none cannot use client_credentials (RFC 6749 §4.4): leave the grant out, or give it a secret"
+    )]
+    PublicClientCredentials,
+    /// A refresh token that nothing issues.
+    #[error("refresh_token alone gives no first token: add --grant password")]
+    RefreshWithoutPassword,
+    /// A token that is never valid.
+    #[error("a lifetime of 0s makes tokens that are never valid: use at least 1s")]
+    ZeroTtl,
+}
+
+impl Registration {
+    /// Checks what no single flag can tell.
+    pub fn check(&self) -> Result<(), InvalidRegistration> {
+        if self.grant_types.is_empty() {
+            return Err(InvalidRegistration::NoGrant);
+        }
+        if self.auth_methods.is_empty() {
+            return Err(InvalidRegistration::NoAuthMethod);
+        }
+        let public = self.auth_methods.contains(&AuthMethod::None);
+        if public && self.auth_methods.len() > 1 {
+            return Err(InvalidRegistration::MixedWithNone);
+        }
+        // RFC 6749 §4.4: "MUST only be used by confidential clients"
+        if public && self.grant_types.contains(&GrantType::ClientCredentials) {
+            return Err(InvalidRegistration::PublicClientCredentials);
+        }
+        if self.grant_types.contains(&GrantType::RefreshToken)
+            && !self.grant_types.contains(&GrantType::Password)
+        {
+            return Err(InvalidRegistration::RefreshWithoutPassword);
+        }
+        let zero = |ttl: Option<Ttl>| ttl.is_some_and(Ttl::is_zero);
+        if zero(self.access_ttl) || zero(self.refresh_ttl) {
+            return Err(InvalidRegistration::ZeroTtl);
+        }
+        Ok(())
+    }
+}
+
+/// One of a client's secrets; two live at once while it is being rotated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSecret {
+    /// What is stored of it.
+    pub hashed: HashedSecret,
+    /// When it was set.
+    pub created_at: Timestamp,
+    /// When it stops working; `None` for the current one.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A registered client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// What an operator decided about it.
+    pub registration: Registration,
+    /// Its secrets; empty for a public client.
+    pub secrets: Vec<ClientSecret>,
+    /// Since when it is switched off.
+    pub disabled_at: Option<Timestamp>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}
+
+impl Client {
+    /// Whether it may act at all.
+    pub const fn is_enabled(&self) -> bool {
+        self.disabled_at.is_none()
+    }
+
+    /// Whether it authenticates with `none`, RFC 6749 §2.1.
+    pub fn is_public(&self) -> bool {
+        self.registration.auth_methods.contains(&AuthMethod::None)
+    }
+
+    /// Whether it may use `grant`.
+    pub fn allows(&self, grant: GrantType) -> bool {
+        self.registration.grant_types.contains(&grant)
+    }
+
+    /// The secrets that work at `now`.
+    pub fn live_secrets(&self, now: Timestamp) -> impl Iterator<Item = &ClientSecret> {
+        self.secrets.iter().filter(move |secret| secret.expires_at.is_none_or(|end| now < end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registration(grants: &[GrantType], methods: &[AuthMethod]) -> Registration {
+        Registration {
+            name: None,
+            grant_types: grants.to_vec(),
+            scope: Scope::empty(),
+            audience: Vec::new(),
+            auth_methods: methods.to_vec(),
+            access_ttl: None,
+            refresh_ttl: None,
+            alg: None,
+        }
+    }
+
+    #[test]
+    fn registrations_that_make_no_sense_are_refused() {
+        use AuthMethod::{ClientSecretBasic as Basic, None as Public};
+        use GrantType::{ClientCredentials, Password, RefreshToken};
+        use InvalidRegistration as No;
+
+        for (grants, methods, expected) in [
+            (&[ClientCredentials][..], &[Basic][..], Ok(())),
+            (&[Password, RefreshToken], &[Public], Ok(())),
+            (&[], &[Basic], Err(No::NoGrant)),
+            (&[Password], &[], Err(No::NoAuthMethod)),
+            (&[Password], &[Public, Basic], Err(No::MixedWithNone)),
+            (&[ClientCredentials], &[Public], Err(No::PublicClientCredentials)),
+            (&[RefreshToken], &[Basic], Err(No::RefreshWithoutPassword)),
+        ] {
+            assert_eq!(registration(grants, methods).check(), expected, "{grants:?} {methods:?}");
+        }
+        let mut zero = registration(&[Password], &[Basic]);
+        zero.access_ttl = Some(Ttl::ZERO);
+        assert_eq!(zero.check(), Err(No::ZeroTtl));
+    }
+}

@@ -1,0 +1,14 @@
+//! The nouns: values that are parsed once and are right from then on.
+//!
+//! Knows nothing of async, SQL, HTTP, clocks or random sources; those hand their results in.
+
+pub mod client;
+pub mod id;
+pub mod key;
+pub mod resource;
+pub mod role;
+pub mod scope;
+pub mod secret;
+pub mod session;
+pub mod time;
+pub mod user;
