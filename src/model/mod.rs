@@ -5,6 +5,7 @@
 pub mod client;
 pub mod id;
 pub mod key;
+pub mod login_failures;
 pub mod resource;
 pub mod role;
 pub mod scope;

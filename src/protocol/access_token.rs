@@ -1,0 +1,157 @@
+//! What an access token says: the JWT profile of RFC 9068.
+
+use serde::Serialize;
+
+use crate::model::id::{ClientId, UserId};
+use crate::model::resource::Audience;
+use crate::model::role::RoleName;
+use crate::model::scope::Scope;
+use crate::model::time::{Timestamp, Ttl};
+
+/// The `typ` of every access token, RFC 9068 §2.1.
+pub const TYP: &str = "at+jwt";
+
+/// The user behind a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// `sub`.
+    pub id: UserId,
+    /// `preferred_username`.
+    pub username: &'a str,
+    /// `roles`.
+    pub roles: &'a [RoleName],
+    /// `auth_time`: when they gave their password.
+    pub auth_time: Timestamp,
+}
+
+/// Everything a token is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The issuer, exactly as configured.
+    pub issuer: &'a str,
+    /// The client it is issued to.
+    pub client_id: &'a ClientId,
+    /// The user it stands for; `None` for client_credentials.
+    pub subject: Option<Subject<'a>>,
+    /// The resource servers it is for; empty means `default_audience`.
+    pub audience: &'a [Audience],
+    /// `aud` where neither request nor client names one.
+    pub default_audience: &'a str,
+    /// What it allows.
+    pub scope: &'a Scope,
+    /// A fresh, unique id.
+    pub token_id: &'a str,
+    /// Now.
+    pub issued_at: Timestamp,
+    /// How long it lives.
+    pub ttl: Ttl,
+}
+
+/// The claims set, in the order it is written.
+#[derive(Debug, Serialize)]
+pub struct Claims<'a> {
+    iss: &'a str,
+    sub: String,
+    aud: Aud<'a>,
+    exp: i64,
+    iat: i64,
+    jti: &'a str,
+    client_id: &'a str,
+    // Some validators refuse an empty scope or roles, so what is empty is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preferred_username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    roles: Vec<&'a str>,
+}
+
+/// RFC 7519 §4.1.3: one audience is a string, several are an array.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Aud<'a> {
+    One(&'a str),
+    Many(Vec<&'a str>),
+}
+
+impl<'a> Claims<'a> {
+    /// Puts the facts into claims.
+    pub fn new(facts: &Facts<'a>) -> Self {
+        let aud = match facts.audience {
+            [] => Aud::One(facts.default_audience),
+            [one] => Aud::One(one.as_str()),
+            many => Aud::Many(many.iter().map(Audience::as_str).collect()),
+        };
+        let subject = facts.subject.as_ref();
+        let issued_at = facts.issued_at.as_secs();
+        Self {
+            iss: facts.issuer,
+            // RFC 9068 §2.2: without a resource owner, sub identifies the client.
+            sub: subject.map_or_else(|| facts.client_id.to_string(), |subject| subject.id.to_string()),
+            aud,
+            exp: issued_at + facts.ttl.as_secs(),
+            iat: issued_at,
+            jti: facts.token_id,
+            client_id: facts.client_id.as_str(),
+            scope: (!facts.scope.is_empty()).then(|| facts.scope.to_string()),
+            auth_time: subject.map(|subject| subject.auth_time.as_secs()),
+            preferred_username: subject.map(|subject| subject.username),
+            roles: subject.map_or_else(Vec::new, |s| s.roles.iter().map(RoleName::as_str).collect()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts<'a>(client_id: &'a ClientId, audience: &'a [Audience], scope: &'a Scope) -> Facts<'a> {
+        Facts {
+            issuer: "https://auth.example.com",
+            client_id,
+            subject: None,
+            audience,
+            default_audience: "https://auth.example.com",
+            scope,
+            token_id: "t1",
+            issued_at: Timestamp::from_millis(1_000_999),
+            ttl: Ttl::from_secs(600),
+        }
+    }
+
+    #[test]
+    fn a_client_s_token_names_the_client_as_its_subject() {
+        let (client, scope) = ("app".parse().expect("an id"), Scope::empty());
+
+        let claims = serde_json::to_string(&Claims::new(&facts(&client, &[], &scope))).expect("json");
+
+        assert_eq!(
+            claims,
+            r#"{"iss":"https://auth.example.com","sub":"app","aud":"https://auth.example.com","exp":1600,"iat":1000,"jti":"t1","client_id":"app"}"#
+        );
+    }
+
+    #[test]
+    fn a_user_s_token_names_the_user_their_roles_and_when_they_logged_in() {
+        let (client, scope) = ("app".parse().expect("an id"), "b a".parse().expect("a scope"));
+        let audience = ["urn:a".parse().expect("an audience"), "urn:b".parse().expect("an audience")];
+        let roles = ["admin".parse().expect("a role")];
+        let subject = Subject {
+            id: UserId::from_random([0; 16]),
+            username: "alice",
+            roles: &roles,
+            auth_time: Timestamp::from_secs(900),
+        };
+        let facts = Facts { subject: Some(subject), ..facts(&client, &audience, &scope) };
+
+        let claims = serde_json::to_value(Claims::new(&facts)).expect("json");
+
+        assert_eq!(claims["aud"], serde_json::json!(["urn:a", "urn:b"]));
+        assert_eq!(claims["scope"], "a b");
+        assert_eq!(claims["sub"], subject.id.to_string());
+        assert_eq!(claims["roles"], serde_json::json!(["admin"]));
+        assert_eq!((&claims["auth_time"], &claims["preferred_username"]), (&900.into(), &"alice".into()));
+    }
+}

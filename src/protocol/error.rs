@@ -1,0 +1,311 @@
+//! What goes wrong at the OAuth endpoints: many causes for the log, few codes for the client.
+
+use std::time::Duration;
+
+use crate::model::client::GrantType;
+
+use super::params::InvalidForm;
+
+/// An error code of RFC 6749 §5.2, or of the RFCs that extend it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// RFC 6749 §5.2.
+    InvalidRequest,
+    /// RFC 6749 §5.2.
+    InvalidClient,
+    /// RFC 6749 §5.2.
+    InvalidGrant,
+    /// RFC 6749 §5.2.
+    UnauthorizedClient,
+    /// RFC 6749 §5.2.
+    UnsupportedGrantType,
+    /// RFC 6749 §5.2.
+    InvalidScope,
+    /// RFC 8707 §2.
+    InvalidTarget,
+    /// RFC 6749 §4.1.2.1; the nearest registered word for "not now".
+    TemporarilyUnavailable,
+    /// RFC 6749 §4.1.2.1.
+    ServerError,
+}
+
+impl ErrorCode {
+    /// The value of `error`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::ServerError => "server_error",
+        }
+    }
+}
+
+/// Why client authentication failed. All of them look alike from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClientAuthFailure {
+    /// Nothing in the request says who the client is.
+    #[error("no client authentication in the request")]
+    Missing,
+    /// An Authorization header that is not Basic.
+    #[error("the Authorization header is not of the scheme Basic")]
+    Scheme,
+    /// A Basic header that cannot be read.
+    #[error("the Basic credentials cannot be decoded")]
+    Encoding,
+    /// `client_assertion`, which this server does not offer.
+    #[error("client assertions are not supported")]
+    Assertion,
+    /// No such client.
+    #[error("no such client")]
+    Unknown,
+    /// The client is switched off.
+    #[error("the client is disabled")]
+    Disabled,
+    /// The secret is wrong, expired or missing.
+    #[error("wrong client secret")]
+    Secret,
+    /// The client is not registered for the method it used.
+    #[error("the client is not registered for this authentication method")]
+    Method,
+}
+
+/// Why a grant is not honoured. The client learns only `invalid_grant`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GrantFailure {
+    /// No such user, or a wrong password; deliberately one cause for the client.
+    #[error("wrong username or password")]
+    Credentials,
+    /// The user is switched off.
+    #[error("the user is disabled")]
+    UserDisabled,
+    /// The text is not a refresh token of this server.
+    #[error("not a refresh token of this server")]
+    UnknownToken,
+    /// The refresh token was issued to another client.
+    #[error("the refresh token belongs to another client")]
+    OtherClient,
+    /// The family's time is over.
+    #[error("the refresh token has expired")]
+    Expired,
+    /// The family was ended.
+    #[error("the refresh token is revoked")]
+    Revoked,
+    /// A replaced refresh token came back; the family is ended.
+    #[error("a refresh token was used again after its successor; its family is ended")]
+    Reused,
+    /// A public client asked too often for a lost answer.
+    #[error("the lost answer was asked for too often")]
+    TooManyRetries,
+}
+
+/// Everything that can go wrong at `/token`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The body is not a form.
+    #[error(transparent)]
+    Form(#[from] InvalidForm),
+    /// The request is not `application/x-www-form-urlencoded`.
+    #[error("the body is not of type application/x-www-form-urlencoded")]
+    ContentType,
+    /// The request has a content coding.
+    #[error("the body has a Content-Encoding")]
+    ContentEncoding,
+    /// The body is larger than the endpoint reads.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// The connection broke while the body was read.
+    #[error("the body broke off")]
+    BodyBroken,
+    /// The method is not POST.
+    #[error("the method is not POST")]
+    Method,
+    /// A parameter that the grant needs is not there.
+    #[error("the parameter {0} is missing")]
+    Missing(&'static str),
+    /// More than one Authorization header.
+    #[error("more than one Authorization header")]
+    TwoAuthorizationHeaders,
+    /// RFC 6749 §2.3: "The client MUST NOT use more than one authentication method in each request."
+    #[error("more than one client authentication method")]
+    TwoMethods,
+    /// The client did not prove who it is.
+    #[error("client authentication failed: {cause}")]
+    Client {
+        /// The real cause, for the log.
+        cause: ClientAuthFailure,
+        /// Whether the Authorization header was used, which asks for a challenge in the answer.
+        header_used: bool,
+    },
+    /// `grant_type` is none of ours.
+    #[error("the grant type is not supported")]
+    UnsupportedGrantType,
+    /// The client is not registered for this grant.
+    #[error("the client is not registered for the grant {0}")]
+    UnauthorizedClient(GrantType),
+    /// The grant itself is no good.
+    #[error("{0}")]
+    Grant(GrantFailure),
+    /// The scope is malformed.
+    #[error("the scope is malformed")]
+    MalformedScope,
+    /// The scope goes beyond what may be asked for.
+    #[error("the scope goes beyond what the client may ask for")]
+    ScopeNotAllowed,
+    /// Something was asked for and nothing of it may be given.
+    #[error("nothing of the scope may be granted")]
+    NothingGranted,
+    /// A `resource` that is not an absolute URI or not the client's.
+    #[error("the resource is not among the client's audiences")]
+    Target,
+    /// Too many failed logins.
+    #[error("too many failed logins")]
+    Throttled {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The login queue is full.
+    #[error("the login queue is full")]
+    Busy,
+    /// The database does not answer.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A fault of ours.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl TokenError {
+    /// The code, the status and the sentence that the client gets. The sentence is fixed: nothing of the
+    /// request, the database or the cause is in it.
+    pub const fn answer(&self) -> (ErrorCode, u16, &'static str) {
+        use ErrorCode as Code;
+        match self {
+            Self::Form(InvalidForm::Repeated) => (
+                Code::InvalidRequest,
+                400,
+                "A parameter is included more than once; send each parameter at most once.",
+            ),
+            Self::Form(InvalidForm::PercentEncoding) => {
+                (Code::InvalidRequest, 400, "The body is not percent-encoded correctly.")
+            }
+            Self::Form(InvalidForm::Utf8) => (Code::InvalidRequest, 400, "The body is not UTF-8."),
+            Self::Form(InvalidForm::Nul) => (Code::InvalidRequest, 400, "The body contains a NUL byte."),
+            Self::ContentType => (
+                Code::InvalidRequest,
+                415,
+                "Send the parameters in the body as application/x-www-form-urlencoded.",
+            ),
+            Self::ContentEncoding => (Code::InvalidRequest, 415, "Send the body without a Content-Encoding."),
+            Self::TooLarge => (Code::InvalidRequest, 413, "The body is larger than 16 KiB."),
+            Self::BodyTimeout => (Code::InvalidRequest, 408, "The body did not arrive within 5 seconds."),
+            Self::BodyBroken => (Code::InvalidRequest, 400, "The body is not complete."),
+            Self::Method => (Code::InvalidRequest, 405, "This endpoint takes POST requests only."),
+            Self::Missing(name) => (Code::InvalidRequest, 400, missing_sentence(name)),
+            Self::TwoAuthorizationHeaders => {
+                (Code::InvalidRequest, 400, "The request has more than one Authorization header.")
+            }
+            Self::TwoMethods => (
+                Code::InvalidRequest,
+                400,
+                "The request authenticates the client in more than one way; use one (RFC 6749 section 2.3).",
+            ),
+            Self::Client { .. } => (
+                Code::InvalidClient,
+                401,
+                "Client authentication failed: unknown client, wrong secret, or a method the client is not registered for.",
+            ),
+            Self::UnsupportedGrantType => (
+                Code::UnsupportedGrantType,
+                400,
+                "This server offers the grant types client_credentials, password and refresh_token.",
+            ),
+            Self::UnauthorizedClient(_) => {
+                (Code::UnauthorizedClient, 400, "The client is not registered for this grant type.")
+            }
+            Self::Grant(GrantFailure::Credentials | GrantFailure::UserDisabled) => {
+                (Code::InvalidGrant, 400, "The username or password is wrong.")
+            }
+            Self::Grant(
+                GrantFailure::UnknownToken
+                | GrantFailure::OtherClient
+                | GrantFailure::Expired
+                | GrantFailure::Revoked
+                | GrantFailure::Reused
+                | GrantFailure::TooManyRetries,
+            ) => (
+                Code::InvalidGrant,
+                400,
+                "The refresh token is invalid, expired, revoked or was issued to another client.",
+            ),
+            Self::MalformedScope => (
+                Code::InvalidScope,
+                400,
+                "The scope is malformed: names separated by single spaces (RFC 6749 section 3.3).",
+            ),
+            Self::ScopeNotAllowed => {
+                (Code::InvalidScope, 400, "The scope goes beyond what this client may ask for.")
+            }
+            Self::NothingGranted => {
+                (Code::InvalidScope, 400, "Nothing of the requested scope can be granted.")
+            }
+            Self::Target => (
+                Code::InvalidTarget,
+                400,
+                "The resource is not among the audiences that this client may ask for.",
+            ),
+            Self::Throttled { .. } => (
+                Code::TemporarilyUnavailable,
+                429,
+                "Too many failed logins; try again after the time in Retry-After.",
+            ),
+            Self::Busy => (
+                Code::TemporarilyUnavailable,
+                503,
+                "Too many logins at once; try again after the time in Retry-After.",
+            ),
+            Self::Unavailable(_) => (
+                Code::TemporarilyUnavailable,
+                503,
+                "The server cannot reach its database; nothing was changed, try again.",
+            ),
+            Self::Internal(_) => {
+                (Code::ServerError, 500, "The server made a mistake; its log has the details.")
+            }
+        }
+    }
+
+    /// The `Retry-After` that belongs to the answer, if any.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled { retry_after } => Some(*retry_after),
+            Self::Busy | Self::Unavailable(_) => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+impl From<GrantFailure> for TokenError {
+    fn from(failure: GrantFailure) -> Self {
+        Self::Grant(failure)
+    }
+}
+
+const fn missing_sentence(name: &str) -> &'static str {
+    match name.as_bytes() {
+        b"grant_type" => "The parameter grant_type is missing.",
+        b"username" => "The parameter username is missing.",
+        b"password" => "The parameter password is missing.",
+        b"refresh_token" => "The parameter refresh_token is missing.",
+        b"client_id" => "The parameter client_id is missing.",
+        _ => "A required parameter is missing.",
+    }
+}

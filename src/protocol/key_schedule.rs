@@ -1,0 +1,185 @@
+//! When signing keys are made, begin to sign, stop and go: pending -> active -> retired -> gone.
+//!
+//! A key is in the JWKS for `publish_before` before it signs, and stays there until the last token it signed has
+//! expired, so that a verifier which follows the cache headers never meets an unknown key.
+
+use crate::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
+use crate::model::time::{Timestamp, Ttl};
+
+/// The settings that the schedule needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyRules {
+    /// How long a key signs.
+    pub rotate_every: Ttl,
+    /// How long a key is published before it signs.
+    pub publish_before: Ttl,
+    /// The longest life of an access token that any client may get.
+    pub longest_access_ttl: Ttl,
+}
+
+/// The longest a verifier may keep the JWKS: Cache-Control's `max-age`.
+pub fn jwks_max_age(publish_before: Ttl) -> Ttl {
+    publish_before.min(Ttl::from_secs(300))
+}
+
+/// One change that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The algorithm has no key that signs: make one that does at once.
+    MakeActive(SigningAlgorithm),
+    /// The algorithm has no key in waiting: make one.
+    MakePending {
+        /// For which algorithm.
+        algorithm: SigningAlgorithm,
+        /// When it is to sign.
+        activates_at: Timestamp,
+    },
+    /// The key in waiting takes over.
+    Promote {
+        /// The key that begins to sign.
+        pending: Kid,
+        /// The key that stops, if there is one.
+        active: Option<Kid>,
+        /// When the stopped key leaves the JWKS.
+        retires_at: Timestamp,
+    },
+    /// No valid token is signed with it any more.
+    Remove(Kid),
+}
+
+/// The next change that is due for `algorithms`, or `None` if all is in order. Asked again after each change.
+pub fn next_step(
+    keys: &[SigningKeyInfo],
+    algorithms: &[SigningAlgorithm],
+    rules: &KeyRules,
+    now: Timestamp,
+) -> Option<Step> {
+    let over = keys.iter().find(|key| matches!(key.state, KeyState::Retired { until, .. } if until <= now));
+    if let Some(key) = over {
+        return Some(Step::Remove(key.kid.clone()));
+    }
+    algorithms.iter().find_map(|algorithm| {
+        let of_it = |key: &&SigningKeyInfo| key.algorithm == *algorithm;
+        let active = keys.iter().filter(of_it).find_map(|key| match key.state {
+            KeyState::Active { since } => Some((key, since)),
+            KeyState::Pending { .. } | KeyState::Retired { .. } => None,
+        });
+        let pending = keys.iter().filter(of_it).find_map(|key| match key.state {
+            KeyState::Pending { activates_at } => Some((key, activates_at)),
+            KeyState::Active { .. } | KeyState::Retired { .. } => None,
+        });
+        match (active, pending) {
+            (None, None) => Some(Step::MakeActive(*algorithm)),
+            (None, Some((pending, _))) => Some(promote(pending, None, rules, now)),
+            (Some((_, since)), None) => Some(Step::MakePending {
+                algorithm: *algorithm,
+                activates_at: since.plus(rules.rotate_every).max(now.plus(rules.publish_before)),
+            }),
+            (Some((active, _)), Some((pending, activates_at))) => {
+                (activates_at <= now).then(|| promote(pending, Some(active), rules, now))
+            }
+        }
+    })
+}
+
+/// The change that `pending` takes over from `active` now.
+pub fn promote(
+    pending: &SigningKeyInfo,
+    active: Option<&SigningKeyInfo>,
+    rules: &KeyRules,
+    now: Timestamp,
+) -> Step {
+    Step::Promote {
+        pending: pending.kid.clone(),
+        active: active.map(|key| key.kid.clone()),
+        // Another instance may sign with the old key for a second after the change, so one minute is added.
+        retires_at: now.plus(rules.longest_access_ttl).plus(Ttl::from_secs(60)),
+    }
+}
+
+/// When a pending key may sign if an operator wants it as soon as that is safe.
+pub fn soonest(pending: &SigningKeyInfo, rules: &KeyRules, now: Timestamp) -> Timestamp {
+    pending.created_at.plus(rules.publish_before).max(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALG: SigningAlgorithm = SigningAlgorithm::Es256;
+    const RULES: KeyRules = KeyRules {
+        rotate_every: Ttl::from_secs(1000),
+        publish_before: Ttl::from_secs(100),
+        longest_access_ttl: Ttl::from_secs(10),
+    };
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn key(kid: &str, state: KeyState) -> SigningKeyInfo {
+        SigningKeyInfo { kid: Kid::new(kid.into()), algorithm: ALG, state, created_at: at(0) }
+    }
+
+    fn next(keys: &[SigningKeyInfo], now: i64) -> Option<Step> {
+        next_step(keys, &[ALG], &RULES, at(now))
+    }
+
+    #[test]
+    fn the_first_key_signs_at_once_and_another_waits() {
+        assert_eq!(next(&[], 0), Some(Step::MakeActive(ALG)));
+        let active = key("a", KeyState::Active { since: at(0) });
+
+        let step = next(std::slice::from_ref(&active), 0);
+
+        assert_eq!(step, Some(Step::MakePending { algorithm: ALG, activates_at: at(1000) }));
+        let pending = key("p", KeyState::Pending { activates_at: at(1000) });
+        assert_eq!(next(&[active, pending], 999), None);
+    }
+
+    #[test]
+    fn a_late_pending_key_is_still_published_before_it_signs() {
+        let active = key("a", KeyState::Active { since: at(0) });
+
+        let step = next(&[active], 5000);
+
+        assert_eq!(step, Some(Step::MakePending { algorithm: ALG, activates_at: at(5100) }));
+    }
+
+    #[test]
+    fn a_due_key_takes_over_and_the_old_one_stays_until_its_tokens_have_expired() {
+        let active = key("a", KeyState::Active { since: at(0) });
+        let pending = key("p", KeyState::Pending { activates_at: at(1000) });
+
+        let step = next(&[active, pending], 1000);
+
+        assert_eq!(
+            step,
+            Some(Step::Promote {
+                pending: Kid::new("p".into()),
+                active: Some(Kid::new("a".into())),
+                retires_at: at(1070)
+            })
+        );
+        let retired = key("a", KeyState::Retired { since: at(1000), until: at(1070) });
+        let active = key("p", KeyState::Active { since: at(1000) });
+        let pending = key("q", KeyState::Pending { activates_at: at(2000) });
+        assert_eq!(next(&[retired.clone(), active.clone(), pending.clone()], 1069), None);
+        assert_eq!(next(&[retired, active, pending], 1070), Some(Step::Remove(Kid::new("a".into()))));
+    }
+
+    #[test]
+    fn without_an_active_key_the_pending_one_signs_at_once() {
+        let pending = key("p", KeyState::Pending { activates_at: at(1000) });
+
+        let step = next(&[pending], 10);
+
+        assert!(matches!(step, Some(Step::Promote { active: None, .. })), "{step:?}");
+    }
+
+    #[test]
+    fn a_verifier_may_not_keep_the_jwks_longer_than_a_key_is_published() {
+        assert_eq!(jwks_max_age(Ttl::from_secs(3600)), Ttl::from_secs(300));
+        assert_eq!(jwks_max_age(Ttl::from_secs(3)), Ttl::from_secs(3));
+    }
+}

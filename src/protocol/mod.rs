@@ -1,0 +1,20 @@
+//! The rules: what OAuth 2.0 says about a request once its bytes are read and its rows are at hand.
+//!
+//! Pure and synchronous. Knows nothing of sockets, SQL, JWT libraries, clocks or random sources: `now`
+//! and randomness are arguments, rows are handed in, and what comes out is a decision.
+
+pub mod access_token;
+pub mod audience;
+pub mod client_auth;
+pub mod error;
+pub mod grants;
+pub mod key_schedule;
+pub mod metadata;
+pub mod oxide;
+pub mod params;
+pub mod refresh_family;
+pub mod refresh_token;
+pub mod scope_rules;
+pub mod throttle;
+pub mod token_request;
+pub mod token_response;

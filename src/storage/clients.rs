@@ -1,0 +1,243 @@
+//! Registered clients and their secrets.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use crate::model::client::{Client, ClientSecret, Registration};
+use crate::model::id::ClientId;
+use crate::model::resource::Audience;
+use crate::model::secret::HashedSecret;
+use crate::model::time::{Timestamp, Ttl};
+
+use super::db::{Conn, Db, Tx, execute, row, rows};
+use super::error::StorageError;
+use super::revisions::{Subject, bump};
+
+#[derive(sqlx::FromRow)]
+struct ClientRow {
+    id: String,
+    name: Option<String>,
+    grant_types: String,
+    scope: String,
+    audience: String,
+    auth_methods: String,
+    access_ttl: Option<i64>,
+    refresh_ttl: Option<i64>,
+    alg: Option<String>,
+    disabled_at: Option<i64>,
+    created_at: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct SecretRow {
+    client_id: String,
+    kind: String,
+    hash: Vec<u8>,
+    created_at: i64,
+    expires_at: Option<i64>,
+}
+
+/// All clients with their secrets, by id.
+pub async fn list(db: &Db) -> Result<Vec<Client>, StorageError> {
+    let clients: Vec<ClientRow> = rows!(
+        db,
+        ClientRow,
+        "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg, disabled_at,
+                created_at
+         from clients order by id"
+    );
+    let secrets: Vec<SecretRow> = rows!(
+        db,
+        SecretRow,
+        "select client_id, kind, hash, created_at, expires_at from client_secrets order by client_id, position"
+    );
+
+    let mut by_client: HashMap<String, Vec<ClientSecret>> = HashMap::new();
+    for secret in secrets {
+        let client_id = secret.client_id.clone();
+        by_client.entry(client_id).or_default().push(secret.into_model()?);
+    }
+    clients
+        .into_iter()
+        .map(|row| {
+            let secrets = by_client.remove(&row.id).unwrap_or_default();
+            row.into_model(secrets)
+        })
+        .collect()
+}
+
+/// One client with its secrets.
+pub async fn find(tx: &mut Tx, id: &ClientId) -> Result<Option<Client>, StorageError> {
+    let client: Option<ClientRow> = row!(
+        &mut *tx,
+        ClientRow,
+        "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg, disabled_at,
+                created_at
+         from clients where id = $1",
+        id.as_str()
+    );
+    let Some(client) = client else { return Ok(None) };
+    let secrets = secrets_of(tx, id).await?;
+    client.into_model(secrets).map(Some)
+}
+
+async fn secrets_of(on: impl Into<Conn<'_>>, id: &ClientId) -> Result<Vec<ClientSecret>, StorageError> {
+    let secrets: Vec<SecretRow> = rows!(
+        on,
+        SecretRow,
+        "select client_id, kind, hash, created_at, expires_at from client_secrets
+         where client_id = $1 order by position",
+        id.as_str()
+    );
+    secrets.into_iter().map(SecretRow::into_model).collect()
+}
+
+/// Registers a client; [`StorageError::AlreadyExists`] if there is one with its id.
+pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
+    let registration = &client.registration;
+    execute!(
+        tx,
+        "insert into clients (id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
+                              disabled_at, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        client.id.as_str(),
+        registration.name.as_deref(),
+        joined(&registration.grant_types),
+        registration.scope.to_string(),
+        audience_json(&registration.audience),
+        joined(&registration.auth_methods),
+        registration.access_ttl.map(Ttl::as_secs),
+        registration.refresh_ttl.map(Ttl::as_secs),
+        registration.alg.map(|alg| alg.as_str()),
+        client.disabled_at.map(Timestamp::as_secs),
+        client.created_at.as_secs(),
+    );
+    set_secrets(tx, &client.id, &client.secrets).await
+}
+
+/// Replaces what an operator decides about a client; `false` if there is none.
+pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> Result<bool, StorageError> {
+    let changed = execute!(
+        &mut *tx,
+        "update clients set name = $2, grant_types = $3, scope = $4, audience = $5, auth_methods = $6,
+                            access_ttl = $7, refresh_ttl = $8, alg = $9
+         where id = $1",
+        id.as_str(),
+        registration.name.as_deref(),
+        joined(&registration.grant_types),
+        registration.scope.to_string(),
+        audience_json(&registration.audience),
+        joined(&registration.auth_methods),
+        registration.access_ttl.map(Ttl::as_secs),
+        registration.refresh_ttl.map(Ttl::as_secs),
+        registration.alg.map(|alg| alg.as_str()),
+    );
+    bump(tx, Subject::Clients).await?;
+    Ok(changed == 1)
+}
+
+/// Replaces a client's secrets, the current one first.
+pub async fn set_secrets(tx: &mut Tx, id: &ClientId, secrets: &[ClientSecret]) -> Result<(), StorageError> {
+    execute!(&mut *tx, "delete from client_secrets where client_id = $1", id.as_str());
+    for (position, secret) in (0i64..).zip(secrets) {
+        let (kind, hash) = match &secret.hashed {
+            HashedSecret::Hmac(hash) => ("hmac", hash.to_vec()),
+            HashedSecret::Argon2(phc) => ("argon2", phc.clone().into_bytes()),
+        };
+        execute!(
+            &mut *tx,
+            "insert into client_secrets (client_id, position, kind, hash, created_at, expires_at)
+             values ($1, $2, $3, $4, $5, $6)",
+            id.as_str(),
+            position,
+            kind,
+            hash,
+            secret.created_at.as_secs(),
+            secret.expires_at.map(Timestamp::as_secs),
+        );
+    }
+    bump(tx, Subject::Clients).await
+}
+
+/// Switches a client off (`Some`) or on (`None`); `false` if there is none.
+pub async fn set_disabled(tx: &mut Tx, id: &ClientId, at: Option<Timestamp>) -> Result<bool, StorageError> {
+    let at = at.map(Timestamp::as_secs);
+    let changed = execute!(&mut *tx, "update clients set disabled_at = $2 where id = $1", id.as_str(), at);
+    bump(tx, Subject::Clients).await?;
+    Ok(changed == 1)
+}
+
+/// Deletes a client with its secrets and families; `false` if there is none.
+pub async fn delete(tx: &mut Tx, id: &ClientId) -> Result<bool, StorageError> {
+    let changed = execute!(&mut *tx, "delete from clients where id = $1", id.as_str());
+    bump(tx, Subject::Clients).await?;
+    Ok(changed == 1)
+}
+
+impl ClientRow {
+    fn into_model(self, secrets: Vec<ClientSecret>) -> Result<Client, StorageError> {
+        Ok(Client {
+            id: parse(&self.id)?,
+            registration: Registration {
+                name: self.name,
+                grant_types: split(&self.grant_types)?,
+                scope: parse(&self.scope)?,
+                audience: audience_from(&self.audience)?,
+                auth_methods: split(&self.auth_methods)?,
+                access_ttl: self.access_ttl.map(ttl).transpose()?,
+                refresh_ttl: self.refresh_ttl.map(ttl).transpose()?,
+                alg: self.alg.as_deref().map(parse).transpose()?,
+            },
+            secrets,
+            disabled_at: self.disabled_at.map(Timestamp::from_secs),
+            created_at: Timestamp::from_secs(self.created_at),
+        })
+    }
+}
+
+impl SecretRow {
+    fn into_model(self) -> Result<ClientSecret, StorageError> {
+        let hashed = match self.kind.as_str() {
+            "hmac" => HashedSecret::Hmac(
+                self.hash.try_into().map_err(|_| StorageError::corrupt("a client secret of wrong length"))?,
+            ),
+            "argon2" => HashedSecret::Argon2(String::from_utf8(self.hash).map_err(StorageError::corrupt)?),
+            _ => return Err(StorageError::corrupt("a client secret of unknown kind")),
+        };
+        Ok(ClientSecret {
+            hashed,
+            created_at: Timestamp::from_secs(self.created_at),
+            expires_at: self.expires_at.map(Timestamp::from_secs),
+        })
+    }
+}
+
+fn joined<T: Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn split<T: FromStr<Err: Display>>(text: &str) -> Result<Vec<T>, StorageError> {
+    text.split_ascii_whitespace().map(parse).collect()
+}
+
+fn ttl(seconds: i64) -> Result<Ttl, StorageError> {
+    u32::try_from(seconds).map(Ttl::from_secs).map_err(StorageError::corrupt)
+}
+
+/// Reads a stored text that was valid when it was written.
+pub(super) fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, StorageError> {
+    text.parse().map_err(StorageError::corrupt)
+}
+
+/// Audiences as a JSON array, for they may contain any sign that could separate them.
+pub(super) fn audience_json(audience: &[Audience]) -> String {
+    let uris: Vec<&str> = audience.iter().map(Audience::as_str).collect();
+    serde_json::to_string(&uris).expect("strings always serialize")
+}
+
+/// Undoes [`audience_json`].
+pub(super) fn audience_from(json: &str) -> Result<Vec<Audience>, StorageError> {
+    let uris: Vec<String> = serde_json::from_str(json).map_err(StorageError::corrupt)?;
+    uris.iter().map(|uri| parse(uri)).collect()
+}

@@ -1,0 +1,217 @@
+//! Refresh-token families: one row each, whatever happens to it.
+
+use crate::model::id::{ClientId, FamilyId, UserId};
+use crate::model::session::{Family, FamilySecret, RevocationReason};
+use crate::model::time::{Timestamp, Ttl};
+
+use super::clients::{audience_from, audience_json, parse};
+use super::db::{Conn, Tx, execute, row, rows};
+use super::error::StorageError;
+
+#[derive(sqlx::FromRow)]
+struct FamilyRow {
+    id: String,
+    client_id: String,
+    user_id: String,
+    requested: String,
+    granted: String,
+    audience: String,
+    secret: Vec<u8>,
+    generation: i64,
+    retries: i64,
+    source: String,
+    auth_time: i64,
+    rotated_at_ms: i64,
+    expires_at: i64,
+    revoked_at: Option<i64>,
+    revoked_reason: Option<String>,
+}
+
+/// Which families are meant.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// All of a user.
+    User(UserId),
+    /// All of a client.
+    Client(&'a ClientId),
+    /// One.
+    Family(FamilyId),
+    /// All there are.
+    All,
+}
+
+/// One family.
+pub async fn find(on: impl Into<Conn<'_>>, id: FamilyId) -> Result<Option<Family>, StorageError> {
+    let family: Option<FamilyRow> = row!(
+        on,
+        FamilyRow,
+        "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+                auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+         from families where id = $1",
+        id.to_string()
+    );
+    family.map(FamilyRow::into_model).transpose()
+}
+
+/// The families that are meant and have not expired, the newest first.
+pub async fn list(
+    on: impl Into<Conn<'_>>,
+    which: Which<'_>,
+    now: Timestamp,
+) -> Result<Vec<Family>, StorageError> {
+    let (user, client, family) = which.columns();
+    let families: Vec<FamilyRow> = rows!(
+        on,
+        FamilyRow,
+        "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+                auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+         from families
+         where user_id = coalesce($1, user_id) and client_id = coalesce($2, client_id) and id = coalesce($3, id)
+           and expires_at > $4
+         order by auth_time desc, id",
+        user,
+        client,
+        family,
+        now.as_secs(),
+    );
+    families.into_iter().map(FamilyRow::into_model).collect()
+}
+
+/// Begins a family; `false` if its client was switched off or deleted meanwhile.
+pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> {
+    let inserted = execute!(
+        tx,
+        "insert into families (id, client_id, user_id, requested, granted, audience, secret, generation, retries,
+                               source, auth_time, rotated_at_ms, expires_at)
+         select $1, clients.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+         from clients where clients.id = $2 and clients.disabled_at is null",
+        family.id.to_string(),
+        family.client_id.as_str(),
+        family.user_id.to_string(),
+        family.requested.to_string(),
+        family.granted.to_string(),
+        audience_json(&family.audience),
+        &family.secret.0[..],
+        i64::from(family.generation),
+        i64::from(family.retries),
+        family.source.as_str(),
+        family.auth_time.as_secs(),
+        family.rotated_at.as_millis(),
+        family.expires_at.as_secs(),
+    );
+    Ok(inserted == 1)
+}
+
+/// Redeems the live token of `generation`: makes the next generation the live one. `false` if it is not the live
+/// one any more, or the family has ended meanwhile. This statement alone decides who wins.
+pub async fn rotate(
+    tx: &mut Tx,
+    id: FamilyId,
+    generation: u32,
+    source: &str,
+    idle_ttl: Ttl,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let changed = execute!(
+        tx,
+        "update families set generation = generation + 1, retries = 0, source = $3, rotated_at_ms = $4
+         where id = $1 and generation = $2 and revoked_at is null and expires_at > $5 and rotated_at_ms > $6",
+        id.to_string(),
+        i64::from(generation),
+        source,
+        now.as_millis(),
+        now.as_secs(),
+        now.minus(idle_ttl).as_millis(),
+    );
+    Ok(changed == 1)
+}
+
+/// Notes that the live token of `generation` is handed out again. `false` if the family moved on or ended
+/// meanwhile, or `limit` is reached.
+pub async fn record_retry(
+    tx: &mut Tx,
+    id: FamilyId,
+    generation: u32,
+    limit: Option<u32>,
+) -> Result<bool, StorageError> {
+    let changed = execute!(
+        tx,
+        "update families set retries = retries + 1
+         where id = $1 and generation = $2 and revoked_at is null and retries < coalesce($3, retries + 1)",
+        id.to_string(),
+        i64::from(generation),
+        limit.map(i64::from),
+    );
+    Ok(changed == 1)
+}
+
+/// Ends the families that are meant and not ended yet; gives their number.
+pub async fn revoke(
+    tx: &mut Tx,
+    which: Which<'_>,
+    reason: RevocationReason,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    let (user, client, family) = which.columns();
+    Ok(execute!(
+        tx,
+        "update families set revoked_at = $4, revoked_reason = $5
+         where user_id = coalesce($1, user_id) and client_id = coalesce($2, client_id) and id = coalesce($3, id)
+           and revoked_at is null and expires_at > $4",
+        user,
+        client,
+        family,
+        now.as_secs(),
+        reason.as_str(),
+    ))
+}
+
+/// Deletes families whose time was over before `before`; gives their number.
+pub async fn purge(tx: &mut Tx, before: Timestamp) -> Result<u64, StorageError> {
+    Ok(execute!(tx, "delete from families where expires_at < $1", before.as_secs()))
+}
+
+impl Which<'_> {
+    fn columns(&self) -> (Option<String>, Option<String>, Option<String>) {
+        match self {
+            Self::User(id) => (Some(id.to_string()), None, None),
+            Self::Client(id) => (None, Some(id.to_string()), None),
+            Self::Family(id) => (None, None, Some(id.to_string())),
+            Self::All => (None, None, None),
+        }
+    }
+}
+
+impl FamilyRow {
+    fn into_model(self) -> Result<Family, StorageError> {
+        let reason = |text: &str| RevocationReason::ALL.into_iter().find(|reason| reason.as_str() == text);
+        let revoked = match (self.revoked_at, self.revoked_reason.as_deref()) {
+            (None, _) => None,
+            (Some(at), Some(text)) => Some((
+                Timestamp::from_secs(at),
+                reason(text).ok_or_else(|| StorageError::corrupt("an unknown reason of revocation"))?,
+            )),
+            (Some(_), None) => return Err(StorageError::corrupt("a revocation without a reason")),
+        };
+        Ok(Family {
+            id: parse(&self.id)?,
+            client_id: parse(&self.client_id)?,
+            user_id: parse(&self.user_id)?,
+            requested: parse(&self.requested)?,
+            granted: parse(&self.granted)?,
+            audience: audience_from(&self.audience)?,
+            secret: FamilySecret(
+                self.secret
+                    .try_into()
+                    .map_err(|_| StorageError::corrupt("a family secret of wrong length"))?,
+            ),
+            generation: u32::try_from(self.generation).map_err(StorageError::corrupt)?,
+            retries: u32::try_from(self.retries).map_err(StorageError::corrupt)?,
+            source: self.source,
+            auth_time: Timestamp::from_secs(self.auth_time),
+            rotated_at: Timestamp::from_millis(self.rotated_at_ms),
+            expires_at: Timestamp::from_secs(self.expires_at),
+            revoked,
+        })
+    }
+}

@@ -1,0 +1,19 @@
+//! The hands that hold the database: one file a table, plain functions, one SQL text for SQLite and Postgres.
+//!
+//! Decides nothing and knows nothing of HTTP. Every single-use thing is consumed by one conditional statement,
+//! whose count of changed rows is the answer.
+
+pub mod clients;
+pub mod db;
+pub mod error;
+pub mod families;
+pub mod installation;
+pub mod login_failures;
+pub mod migrate;
+pub mod revisions;
+pub mod roles;
+pub mod signing_keys;
+pub mod users;
+
+pub use db::{Db, Tx};
+pub use error::StorageError;

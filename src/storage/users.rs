@@ -1,0 +1,204 @@
+//! Users and the roles they hold.
+
+use std::collections::HashMap;
+
+use crate::model::id::UserId;
+use crate::model::role::RoleName;
+use crate::model::time::Timestamp;
+use crate::model::user::{User, Username};
+
+use super::clients::parse;
+use super::db::{Conn, Db, Tx, execute, row, rows};
+use super::error::StorageError;
+
+#[derive(sqlx::FromRow)]
+struct UserRow {
+    id: String,
+    username: String,
+    email: Option<String>,
+    name: Option<String>,
+    password_hash: String,
+    disabled_at: Option<i64>,
+    created_at: i64,
+    last_login_at: Option<i64>,
+    // The roles separated by spaces, which no role's name contains; null for none.
+    roles: Option<String>,
+}
+
+/// The user with this name.
+pub async fn find_by_username(
+    on: impl Into<Conn<'_>>,
+    username: &Username,
+) -> Result<Option<User>, StorageError> {
+    let user: Option<UserRow> = row!(
+        on,
+        UserRow,
+        "select id, username, email, name, password_hash, disabled_at, created_at, last_login_at,
+                (select string_agg(role, ' ') from user_roles where user_id = users.id) as roles
+         from users where username = $1",
+        username.as_str()
+    );
+    user.map(UserRow::into_model).transpose()
+}
+
+/// The user with this id.
+pub async fn find(on: impl Into<Conn<'_>>, id: UserId) -> Result<Option<User>, StorageError> {
+    let user: Option<UserRow> = row!(
+        on,
+        UserRow,
+        "select id, username, email, name, password_hash, disabled_at, created_at, last_login_at,
+                (select string_agg(role, ' ') from user_roles where user_id = users.id) as roles
+         from users where id = $1",
+        id.to_string()
+    );
+    user.map(UserRow::into_model).transpose()
+}
+
+/// All users, by name.
+pub async fn list(db: &Db) -> Result<Vec<User>, StorageError> {
+    let users: Vec<UserRow> = rows!(
+        db,
+        UserRow,
+        "select id, username, email, name, password_hash, disabled_at, created_at, last_login_at,
+                cast(null as text) as roles
+         from users order by username"
+    );
+    let held: Vec<(String, String)> =
+        rows!(db, (String, String), "select user_id, role from user_roles order by user_id, role");
+
+    let mut by_user: HashMap<String, Vec<RoleName>> = HashMap::new();
+    for (user_id, role) in held {
+        by_user.entry(user_id).or_default().push(parse(&role)?);
+    }
+    users
+        .into_iter()
+        .map(|row| {
+            let roles = by_user.remove(&row.id).unwrap_or_default();
+            row.into_model().map(|user| User { roles, ..user })
+        })
+        .collect()
+}
+
+/// Adds a user; [`StorageError::AlreadyExists`] if the name is taken, [`StorageError::Dangling`] if a role is not
+/// there.
+pub async fn insert(tx: &mut Tx, user: &User) -> Result<(), StorageError> {
+    execute!(
+        &mut *tx,
+        "insert into users (id, username, email, name, password_hash, disabled_at, created_at, last_login_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        user.id.to_string(),
+        user.username.as_str(),
+        user.email.as_deref(),
+        user.name.as_deref(),
+        user.password_hash.as_str(),
+        user.disabled_at.map(Timestamp::as_secs),
+        user.created_at.as_secs(),
+        user.last_login_at.map(Timestamp::as_secs),
+    );
+    set_roles(tx, user.id, &user.roles).await
+}
+
+/// Replaces a user's e-mail address and full name; `false` if there is none.
+pub async fn update(
+    tx: &mut Tx,
+    id: UserId,
+    email: Option<&str>,
+    name: Option<&str>,
+) -> Result<bool, StorageError> {
+    let changed =
+        execute!(tx, "update users set email = $2, name = $3 where id = $1", id.to_string(), email, name);
+    Ok(changed == 1)
+}
+
+/// Replaces the roles of a user; [`StorageError::Dangling`] if one is not there.
+pub async fn set_roles(tx: &mut Tx, id: UserId, roles: &[RoleName]) -> Result<(), StorageError> {
+    execute!(&mut *tx, "delete from user_roles where user_id = $1", id.to_string());
+    for role in roles {
+        execute!(
+            &mut *tx,
+            "insert into user_roles (user_id, role) values ($1, $2) on conflict (user_id, role) do nothing",
+            id.to_string(),
+            role.as_str()
+        );
+    }
+    Ok(())
+}
+
+/// Sets a user's password anew; `false` if there is none.
+pub async fn set_password(tx: &mut Tx, id: UserId, hash: &str) -> Result<bool, StorageError> {
+    let changed = execute!(tx, "update users set password_hash = $2 where id = $1", id.to_string(), hash);
+    Ok(changed == 1)
+}
+
+/// Notes a login with the password whose hash was `verified`, and replaces that hash by `rehashed` if given.
+/// `false` if the user was switched off or given another password meanwhile: the login does not count.
+pub async fn record_login(
+    tx: &mut Tx,
+    id: UserId,
+    verified: &str,
+    rehashed: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let changed = execute!(
+        tx,
+        "update users set last_login_at = $3, password_hash = coalesce($4, password_hash)
+         where id = $1 and password_hash = $2 and disabled_at is null",
+        id.to_string(),
+        verified,
+        now.as_secs(),
+        rehashed,
+    );
+    Ok(changed == 1)
+}
+
+/// Switches a user off (`Some`) or on (`None`); `false` if there is none.
+pub async fn set_disabled(tx: &mut Tx, id: UserId, at: Option<Timestamp>) -> Result<bool, StorageError> {
+    let at = at.map(Timestamp::as_secs);
+    let changed = execute!(tx, "update users set disabled_at = $2 where id = $1", id.to_string(), at);
+    Ok(changed == 1)
+}
+
+/// Deletes a user with their families; `false` if there is none.
+pub async fn delete(tx: &mut Tx, id: UserId) -> Result<bool, StorageError> {
+    Ok(execute!(tx, "delete from users where id = $1", id.to_string()) == 1)
+}
+
+/// How many users do not hold the role `name`, and so lose a scope that is bound to it alone.
+pub async fn count_without_any(on: impl Into<Conn<'_>>, roles: &[RoleName]) -> Result<i64, StorageError> {
+    // A JSON array unpacks differently in both databases, so the few names are compared here as one text.
+    let found: Vec<(String, String)> = rows!(
+        on,
+        (String, String),
+        "select users.id, coalesce(user_roles.role, '')
+         from users left join user_roles on user_roles.user_id = users.id"
+    );
+    let mut holds: HashMap<String, bool> = HashMap::new();
+    for (user, role) in found {
+        *holds.entry(user).or_default() |= roles.iter().any(|name| name.as_str() == role);
+    }
+    Ok(holds.values().filter(|holds| !**holds).count() as i64)
+}
+
+impl UserRow {
+    fn into_model(self) -> Result<User, StorageError> {
+        let mut roles: Vec<RoleName> = self
+            .roles
+            .as_deref()
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+            .map(parse)
+            .collect::<Result<_, _>>()?;
+        roles.sort();
+        Ok(User {
+            id: parse(&self.id)?,
+            username: parse(&self.username)?,
+            email: self.email,
+            name: self.name,
+            roles,
+            password_hash: self.password_hash,
+            disabled_at: self.disabled_at.map(Timestamp::from_secs),
+            created_at: Timestamp::from_secs(self.created_at),
+            last_login_at: self.last_login_at.map(Timestamp::from_secs),
+        })
+    }
+}
