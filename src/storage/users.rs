@@ -163,20 +163,16 @@ pub async fn delete(tx: &mut Tx, id: UserId) -> Result<bool, StorageError> {
     Ok(execute!(tx, "delete from users where id = $1", id.to_string()) == 1)
 }
 
-/// How many users do not hold the role `name`, and so lose a scope that is bound to it alone.
-pub async fn count_without_any(on: impl Into<Conn<'_>>, roles: &[RoleName]) -> Result<i64, StorageError> {
-    // A JSON array unpacks differently in both databases, so the few names are compared here as one text.
-    let found: Vec<(String, String)> = rows!(
+/// How many users do not hold the role `name`.
+pub async fn count_without(on: impl Into<Conn<'_>>, name: &RoleName) -> Result<i64, StorageError> {
+    let count: Option<(i64,)> = row!(
         on,
-        (String, String),
-        "select users.id, coalesce(user_roles.role, '')
-         from users left join user_roles on user_roles.user_id = users.id"
+        (i64,),
+        "select count(*) from users
+         where not exists (select 1 from user_roles where user_id = users.id and role = $1)",
+        name.as_str()
     );
-    let mut holds: HashMap<String, bool> = HashMap::new();
-    for (user, role) in found {
-        *holds.entry(user).or_default() |= roles.iter().any(|name| name.as_str() == role);
-    }
-    Ok(holds.values().filter(|holds| !**holds).count() as i64)
+    Ok(count.map_or(0, |(count,)| count))
 }
 
 impl UserRow {

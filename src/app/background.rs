@@ -1,0 +1,114 @@
+//! What goes on by itself while a server runs: seeing changes, looking after keys, forgetting what is over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::model::time::Ttl;
+use crate::protocol::throttle::DAY;
+use crate::storage::revisions;
+use crate::storage::{families, login_failures};
+
+use super::App;
+use super::directory::Directory;
+use super::error::AdminError;
+
+/// Changes by anyone are obeyed within a second; half of it is kept for the reading.
+const WATCH_EVERY: Duration = Duration::from_millis(400);
+/// A database that takes longer than this is not there, as far as a load balancer is concerned.
+const PATIENCE: Duration = Duration::from_millis(1200);
+/// Key times of a few seconds are legal.
+const KEYS_EVERY: Duration = Duration::from_secs(1);
+const PURGE_EVERY: Duration = Duration::from_secs(10 * 60);
+/// How long a family that is over stays, so that `session list` and a late reuse still find it.
+const KEEP_ENDED: Ttl = Ttl::from_secs(24 * 60 * 60);
+
+impl App {
+    /// Runs until it is dropped.
+    pub async fn run_background(self: Arc<Self>) {
+        tokio::join!(self.watch(), self.look_after_keys(), self.forget());
+    }
+
+    /// Takes clients, roles and keys as the database has them now, if they changed.
+    pub async fn reload(&self) -> Result<(), AdminError> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let seen = self.directory.load().revisions;
+        let now = revisions::read(&self.db).await?;
+        if now == seen {
+            return Ok(());
+        }
+        if (now.clients, now.roles) == (seen.clients, seen.roles) {
+            self.reload_keys().await?;
+            self.directory.store(Arc::new(self.directory.load().at(now)));
+        } else {
+            let directory = Directory::load(&self.db, now).await?;
+            if now.keys != seen.keys {
+                self.reload_keys().await?;
+            }
+            self.directory.store(Arc::new(directory));
+        }
+        Ok(())
+    }
+
+    async fn watch(&self) {
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            let reloaded = match tokio::time::timeout(PATIENCE, self.reload()).await {
+                Ok(reloaded) => reloaded.map_err(|error| error.to_string()),
+                Err(_) => Err("no answer in time".to_owned()),
+            };
+            let was_up = self.database_up.swap(reloaded.is_ok(), Ordering::Relaxed);
+            // Said once when it begins and once when it ends, not with every look.
+            match reloaded {
+                Ok(()) if !was_up => tracing::info!("the database is back"),
+                Err(cause) if was_up => {
+                    tracing::warn!(cause, "the database is away: clients, roles and keys stay as last seen");
+                }
+                Ok(()) | Err(_) => {}
+            }
+            self.report();
+        }
+    }
+
+    fn report(&self) {
+        let up = self.database_up.load(Ordering::Relaxed);
+        metrics::gauge!("grantd_database_up").set(if up { 1.0 } else { 0.0 });
+        metrics::gauge!("grantd_password_queue_depth").set(self.pool.queue_depth() as f64);
+        let counts = self.pool.counts();
+        metrics::counter!("grantd_password_hashes_total").absolute(counts.hashes);
+        metrics::counter!("grantd_password_jobs_refused_total").absolute(counts.refused + counts.expired);
+    }
+
+    async fn look_after_keys(&self) {
+        loop {
+            tokio::time::sleep(KEYS_EVERY).await;
+            if self.keys_need_care()
+                && let Err(error) = self.keep_keys_in_order().await
+            {
+                tracing::warn!(%error, "signing keys could not be looked after; tried again in a second");
+            }
+        }
+    }
+
+    async fn forget(&self) {
+        loop {
+            if let Err(error) = self.purge().await {
+                tracing::warn!(%error, "what is over could not be deleted; tried again later");
+            }
+            tokio::time::sleep(PURGE_EVERY).await;
+        }
+    }
+
+    /// Deletes families and failed logins whose time is over.
+    pub async fn purge(&self) -> Result<(), AdminError> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let families = families::purge(&mut tx, now.minus(KEEP_ENDED)).await?;
+        let failures = login_failures::purge(&mut tx, now.minus(DAY)).await?;
+        tx.commit().await?;
+        if families + failures > 0 {
+            tracing::debug!(families, failures, "deleted what is over");
+        }
+        Ok(())
+    }
+}

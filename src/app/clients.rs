@@ -1,0 +1,211 @@
+//! Registered clients: the operator's use cases.
+
+use crate::model::client::{AuthMethod, Client, ClientSecret, Registration};
+use crate::model::id::ClientId;
+use crate::model::resource::Audience;
+use crate::model::secret::{HashedSecret, PlainSecret};
+use crate::model::session::RevocationReason;
+use crate::model::time::Ttl;
+use crate::storage::families::Which;
+use crate::storage::{StorageError, clients, families};
+
+use super::client_secrets::{generate, hash_foreign};
+use super::error::AdminError;
+use super::{App, random};
+
+/// A client with its secret in the clear, which is shown once.
+#[derive(Debug)]
+pub struct WithSecret {
+    /// The client.
+    pub client: Client,
+    /// Its secret; `None` for a public client.
+    pub secret: Option<PlainSecret>,
+}
+
+impl App {
+    /// Registers a client. Without an id it gets a random one, without a secret a generated one (a public client
+    /// has none).
+    pub async fn create_client(
+        &self,
+        id: Option<ClientId>,
+        registration: Registration,
+        secret: Option<PlainSecret>,
+    ) -> Result<WithSecret, AdminError> {
+        let registration = checked(registration)?;
+        let id = match id {
+            Some(id) => id,
+            None => random::name().parse().expect("base64url without padding is a client id"),
+        };
+        let (secrets, secret) = self.secret_for(&id, &registration, secret).await?;
+        let client = Client { id, registration, secrets, disabled_at: None, created_at: self.clock.now() };
+
+        let mut tx = self.db.begin().await?;
+        clients::insert(&mut tx, &client).await.map_err(|error| match error {
+            StorageError::AlreadyExists => {
+                AdminError::AlreadyExists { kind: "client", name: client.id.to_string() }
+            }
+            error => error.into(),
+        })?;
+        tx.commit().await?;
+        self.after_client_change().await?;
+        tracing::info!(client_id = %client.id, "client created");
+        Ok(WithSecret { client, secret })
+    }
+
+    /// Changes what an operator decides about a client.
+    pub async fn update_client(
+        &self,
+        id: &ClientId,
+        change: impl FnOnce(Registration) -> Registration,
+    ) -> Result<WithSecret, AdminError> {
+        let mut tx = self.db.begin().await?;
+        let mut client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        client.registration = checked(change(client.registration))?;
+        clients::update(&mut tx, id, &client.registration).await?;
+
+        // A client that becomes confidential needs a secret; one that becomes public must not keep an old one.
+        let public = client.is_public();
+        let mut secret = None;
+        if public && !client.secrets.is_empty() {
+            client.secrets.clear();
+            clients::set_secrets(&mut tx, id, &client.secrets).await?;
+        } else if !public && client.secrets.is_empty() {
+            (client.secrets, secret) = self.secret_for(id, &client.registration, None).await?;
+            clients::set_secrets(&mut tx, id, &client.secrets).await?;
+        }
+        tx.commit().await?;
+        self.after_client_change().await?;
+        tracing::info!(client_id = %id, "client updated");
+        Ok(WithSecret { client, secret })
+    }
+
+    /// Gives a client a new secret; the old one works for `keep_old` more.
+    pub async fn rotate_client_secret(
+        &self,
+        id: &ClientId,
+        keep_old: Option<Ttl>,
+        secret: Option<PlainSecret>,
+    ) -> Result<PlainSecret, AdminError> {
+        let now = self.clock.now();
+        let known = self.find_client(id).await?;
+        if known.is_public() {
+            return Err(AdminError::PublicClientSecret(id.to_string()));
+        }
+        // Hashed before the transaction begins, so that a slow hash holds nobody up.
+        let (new, secret) = self.secret_for(id, &known.registration, secret).await?;
+
+        let mut tx = self.db.begin().await?;
+        let client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let expires_at = keep_old.filter(|keep| !keep.is_zero()).map(|keep| now.plus(keep));
+        let old = client.secrets.into_iter().next().filter(|_| expires_at.is_some());
+        let old = old.map(|old| ClientSecret { expires_at, ..old });
+        let secrets: Vec<_> = new.into_iter().chain(old).collect();
+        clients::set_secrets(&mut tx, id, &secrets).await?;
+        tx.commit().await?;
+        tracing::info!(client_id = %id, "client secret rotated");
+        secret.ok_or_else(|| AdminError::PublicClientSecret(id.to_string()))
+    }
+
+    /// Switches a client off, which ends its sessions, or on again. Gives the number of sessions ended.
+    pub async fn set_client_enabled(&self, id: &ClientId, switch: Switch) -> Result<u64, AdminError> {
+        let now = self.clock.now();
+        let at = (switch == Switch::Off).then_some(now);
+        let mut tx = self.db.begin().await?;
+        if !clients::set_disabled(&mut tx, id, at).await? {
+            return Err(not_found(id));
+        }
+        let ended = match switch {
+            Switch::Off => {
+                families::revoke(&mut tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?
+            }
+            Switch::On => 0,
+        };
+        tx.commit().await?;
+        tracing::info!(client_id = %id, enabled = (switch == Switch::On), sessions_ended = ended, "client switched");
+        Ok(ended)
+    }
+
+    /// Deletes a client with its sessions.
+    pub async fn delete_client(&self, id: &ClientId) -> Result<(), AdminError> {
+        let mut tx = self.db.begin().await?;
+        if !clients::delete(&mut tx, id).await? {
+            return Err(not_found(id));
+        }
+        tx.commit().await?;
+        tracing::info!(client_id = %id, "client deleted");
+        Ok(())
+    }
+
+    /// All clients, by id.
+    pub async fn list_clients(&self) -> Result<Vec<Client>, AdminError> {
+        Ok(clients::list(&self.db).await?)
+    }
+
+    /// One client.
+    pub async fn find_client(&self, id: &ClientId) -> Result<Client, AdminError> {
+        let all = clients::list(&self.db).await?;
+        all.into_iter().find(|client| client.id == *id).ok_or_else(|| not_found(id))
+    }
+
+    async fn secret_for(
+        &self,
+        id: &ClientId,
+        registration: &Registration,
+        brought: Option<PlainSecret>,
+    ) -> Result<(Vec<ClientSecret>, Option<PlainSecret>), AdminError> {
+        let public = registration.auth_methods.contains(&AuthMethod::None);
+        let (hashed, secret) = match brought {
+            Some(_) if public => return Err(AdminError::PublicClientSecret(id.to_string())),
+            None if public => return Ok((Vec::new(), None)),
+            Some(secret) => (hash_foreign(&self.secrets, &self.pool, &secret).await?, secret),
+            None => {
+                let secret = generate();
+                (HashedSecret::Hmac(self.secrets.hash(&secret)), secret)
+            }
+        };
+        let stored = ClientSecret { hashed, created_at: self.clock.now(), expires_at: None };
+        Ok((vec![stored], Some(secret)))
+    }
+
+    /// A client may be the first to ask for an algorithm: its key is made at once.
+    async fn after_client_change(&self) -> Result<(), AdminError> {
+        self.reload().await?;
+        self.keep_keys_in_order().await
+    }
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// May act.
+    On,
+    /// May not.
+    Off,
+}
+
+fn checked(mut registration: Registration) -> Result<Registration, AdminError> {
+    dedup(&mut registration.grant_types);
+    dedup(&mut registration.auth_methods);
+    dedup::<Audience>(&mut registration.audience);
+    registration.check()?;
+    Ok(registration)
+}
+
+fn dedup<T: PartialEq>(items: &mut Vec<T>) {
+    let mut kept: Vec<T> = Vec::with_capacity(items.len());
+    for item in items.drain(..) {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    *items = kept;
+}
+
+fn not_found(id: &ClientId) -> AdminError {
+    AdminError::NotFound { kind: "client", name: id.to_string() }
+}
+
+/// Whether any of a client's secrets is a weak one behind a slow hash.
+pub fn has_weak_secret(client: &Client) -> bool {
+    client.secrets.iter().any(|secret| matches!(secret.hashed, HashedSecret::Argon2(_)))
+}

@@ -1,0 +1,72 @@
+//! Clients and roles in memory, so that a token request for a client costs no database read, and goes on while the
+//! database is away.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::model::client::Client;
+use crate::model::id::ClientId;
+use crate::model::key::SigningAlgorithm;
+use crate::model::role::{Role, RoleTable};
+use crate::model::time::Ttl;
+use crate::storage::revisions::Revisions;
+use crate::storage::{Db, StorageError, clients, roles};
+
+/// Clients and roles as they stood at one revision.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    pub(crate) revisions: Revisions,
+    clients: HashMap<ClientId, Arc<Client>>,
+    roles: Vec<Role>,
+    table: RoleTable,
+}
+
+impl Directory {
+    /// Reads everything.
+    pub(crate) async fn load(db: &Db, revisions: Revisions) -> Result<Self, StorageError> {
+        let clients = clients::list(db).await?;
+        let roles = roles::list(db).await?;
+        Ok(Self {
+            revisions,
+            clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
+            table: RoleTable::new(&roles),
+            roles,
+        })
+    }
+
+    /// The same clients and roles, seen to be right at `revisions`.
+    pub(crate) fn at(&self, revisions: Revisions) -> Self {
+        Self { revisions, ..self.clone() }
+    }
+
+    /// The client with this id.
+    pub fn client(&self, id: &ClientId) -> Option<&Arc<Client>> {
+        self.clients.get(id)
+    }
+
+    /// All clients, in no order.
+    pub fn clients(&self) -> impl Iterator<Item = &Arc<Client>> {
+        self.clients.values()
+    }
+
+    /// All roles, by name.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
+    /// Which scopes reach whom.
+    pub const fn role_table(&self) -> &RoleTable {
+        &self.table
+    }
+
+    /// Every algorithm that some client's tokens are signed with, `default` first.
+    pub(crate) fn algorithms(&self, default: SigningAlgorithm) -> Vec<SigningAlgorithm> {
+        let chosen: BTreeSet<_> = self.clients().filter_map(|client| client.registration.alg).collect();
+        std::iter::once(default).chain(chosen.into_iter().filter(|alg| *alg != default)).collect()
+    }
+
+    /// The longest life of any access token.
+    pub(crate) fn longest_access_ttl(&self, default: Ttl) -> Ttl {
+        self.clients().filter_map(|client| client.registration.access_ttl).fold(default, Ttl::max)
+    }
+}

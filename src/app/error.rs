@@ -1,0 +1,68 @@
+//! What can go wrong with an administrative use case: one sentence each, that says what to do.
+
+use crate::model::client::InvalidRegistration;
+use crate::model::secret::UnusableSecret;
+use crate::passwords::{PoolError, RefusedPassword, UnusableHash};
+use crate::storage::StorageError;
+
+/// A refused or failed change. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// There is none of that name.
+    #[error("there is no {kind} '{name}': 'grantd {kind} list' shows those that exist")]
+    NotFound {
+        /// `client`, `user`, `role`, `session` or `key`.
+        kind: &'static str,
+        /// As it was given.
+        name: String,
+    },
+    /// There is one of that name.
+    #[error(
+        "the {kind} '{name}' exists already: choose another name, or change it with 'grantd {kind} update'"
+    )]
+    AlreadyExists {
+        /// `client`, `user` or `role`.
+        kind: &'static str,
+        /// As it was given.
+        name: String,
+    },
+    /// A role that the change names does not exist.
+    #[error("there is no role '{0}': make it first with 'grantd role create', then give it")]
+    NoSuchRole(String),
+    /// The registration makes no sense.
+    #[error(transparent)]
+    Registration(#[from] InvalidRegistration),
+    /// A secret for a client that has none.
+    #[error("the client '{0}' uses the method none and has no secret: leave the secret out")]
+    PublicClientSecret(String),
+    /// The secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] UnusableSecret),
+    /// The password cannot be used.
+    #[error(transparent)]
+    Password(#[from] RefusedPassword),
+    /// The password hash cannot be used.
+    #[error(transparent)]
+    PasswordHash(#[from] UnusableHash),
+    /// Hashing failed.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// A key could not be made or read.
+    #[error("a signing key cannot be made or read: {0}")]
+    Key(String),
+    /// The key cannot change like that.
+    #[error(
+        "the key '{kid}' is {state} and cannot be {attempt}: 'grantd key list' shows where each key stands"
+    )]
+    KeyState {
+        /// Which key.
+        kid: String,
+        /// Where it stands.
+        state: &'static str,
+        /// What was tried.
+        attempt: &'static str,
+    },
+    /// The database.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}

@@ -1,0 +1,64 @@
+//! A token request from credentials to tokens: the use case behind `POST /token`.
+
+use std::net::IpAddr;
+
+use crate::protocol::client_auth::Presented;
+use crate::protocol::error::TokenError;
+use crate::protocol::grants::client_credentials;
+use crate::protocol::params::Params;
+use crate::protocol::token_request::TokenRequest;
+use crate::protocol::token_response::TokenResponse;
+
+use super::App;
+use super::authenticate_client::{AuthenticatedClient, authenticate_client};
+use super::issue::{Issue, issue};
+use super::login::login;
+use super::refresh::refresh;
+
+/// A request as the wire gives it, read but not judged.
+pub struct Exchange<'a> {
+    /// The Authorization headers.
+    pub authorization: &'a [&'a [u8]],
+    /// The form.
+    pub params: &'a Params,
+    /// Where it comes from.
+    pub source: IpAddr,
+}
+
+/// Answers a token request.
+pub async fn exchange(app: &App, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
+    let presented = Presented::read(request.authorization, request.params)?;
+    let wanted = TokenRequest::parse(request.params);
+    let authenticated = authenticate_client(app, &presented).await?;
+    let client = authenticated.client();
+    tracing::Span::current().record("client_id", client.id.as_str());
+    let wanted = wanted?;
+    let grant_type = wanted.grant_type();
+    tracing::Span::current().record("grant_type", grant_type.as_str());
+    if !client.allows(grant_type) {
+        return Err(TokenError::UnauthorizedClient(grant_type));
+    }
+
+    match wanted {
+        TokenRequest::ClientCredentials(wish) => {
+            let granted = client_credentials::decide(&wish, client)?;
+            issue(app, Issue { client, subject: None, granted, refresh_token: None })
+        }
+        TokenRequest::Password { username, password, wish } => {
+            login(app, &authenticated, &username, password, &wish, request.source).await
+        }
+        TokenRequest::RefreshToken { token, wish } => {
+            refresh(app, &authenticated, &token, &wish, request.source).await
+        }
+    }
+}
+
+/// Where a request of this client counts as coming from: a client that authenticates is its own source, whatever
+/// back-end address it sends from; a public client is where it is.
+pub(super) fn source_of(client: &AuthenticatedClient, address: IpAddr) -> String {
+    if client.client().is_public() {
+        address.to_canonical().to_string()
+    } else {
+        format!("client {}", client.client().id)
+    }
+}

@@ -1,0 +1,97 @@
+//! Reads an access token as this issuer would: what holds, and what does not.
+
+use serde_json::{Map, Value};
+
+use crate::keys::{Expectations, Outcome};
+use crate::model::id::{ClientId, UserId};
+use crate::model::time::Ttl;
+use crate::storage::{clients, users};
+
+use super::App;
+use super::error::AdminError;
+
+/// One thing that was looked at.
+#[derive(Debug)]
+pub struct Finding {
+    /// What it is about.
+    pub name: String,
+    /// `None` if it holds, else why not.
+    pub problem: Option<String>,
+}
+
+/// A token taken apart.
+#[derive(Debug)]
+pub struct TokenReport {
+    /// The header, if it can be read; not to be believed unless all holds.
+    pub header: Option<Map<String, Value>>,
+    /// The claims, if they can be read; not to be believed unless all holds.
+    pub claims: Option<Map<String, Value>>,
+    /// What was looked at, in order.
+    pub findings: Vec<Finding>,
+}
+
+impl TokenReport {
+    /// Whether everything holds.
+    pub fn is_valid(&self) -> bool {
+        self.findings.iter().all(|finding| finding.problem.is_none())
+    }
+}
+
+impl App {
+    /// Inspects a token by the keys, clients and users of now.
+    pub async fn inspect_token(&self, jwt: &str) -> Result<TokenReport, AdminError> {
+        let expectations =
+            Expectations { issuer: &self.policy.issuer, now: self.clock.now(), clock_skew: Ttl::ZERO };
+        let inspection = self.ring.load().inspect(jwt, &expectations);
+        let genuine = inspection.holds();
+        let mut findings: Vec<Finding> = inspection
+            .checks
+            .into_iter()
+            .map(|check| Finding {
+                name: check.name.to_owned(),
+                problem: match check.outcome {
+                    Outcome::Holds => None,
+                    Outcome::Fails(why) => Some(why.to_string()),
+                },
+            })
+            .collect();
+        // Nobody is looked up for a token that is not ours.
+        if genuine && let Some(claims) = &inspection.claims {
+            findings.push(self.inspect_client(claims).await?);
+            findings.extend(self.inspect_user(claims).await?);
+        }
+        Ok(TokenReport { header: inspection.header, claims: inspection.claims, findings })
+    }
+
+    async fn inspect_client(&self, claims: &Map<String, Value>) -> Result<Finding, AdminError> {
+        let id = claims.get("client_id").and_then(Value::as_str).and_then(|id| id.parse::<ClientId>().ok());
+        let client = match id {
+            Some(id) => clients::find(&mut self.db.begin().await?, &id).await?,
+            None => None,
+        };
+        let problem = match client {
+            None => Some("the client does not exist any more"),
+            Some(client) if !client.is_enabled() => Some("the client is disabled"),
+            Some(_) => None,
+        };
+        Ok(Finding { name: "client".into(), problem: problem.map(str::to_owned) })
+    }
+
+    /// A token of client_credentials has the client as its subject and no user.
+    async fn inspect_user(&self, claims: &Map<String, Value>) -> Result<Option<Finding>, AdminError> {
+        if claims.get("sub") == claims.get("client_id") {
+            return Ok(None);
+        }
+        let id = claims.get("sub").and_then(Value::as_str).and_then(|id| id.parse::<UserId>().ok());
+        let user = match id {
+            Some(id) => users::find(&self.db, id).await?,
+            None => None,
+        };
+        let problem = match user {
+            None => Some("the user does not exist any more"),
+            Some(user) if !user.is_enabled() => Some("the user is disabled"),
+            Some(_) => None,
+        };
+        Ok(Some(Finding { name: "user".into(), problem: problem.map(str::to_owned) }))
+    }
+}

@@ -1,0 +1,61 @@
+//! Signs the access token and puts the answer together.
+
+use crate::model::client::Client;
+use crate::model::secret::PlainSecret;
+use crate::model::time::Timestamp;
+use crate::model::user::User;
+use crate::protocol::access_token::{Claims, Facts, Subject, TYP};
+use crate::protocol::error::TokenError;
+use crate::protocol::grants::Granted;
+use crate::protocol::token_response::TokenResponse;
+
+use super::{App, random};
+
+/// What a token is issued on.
+pub(super) struct Issue<'a> {
+    /// The client, which has proved who it is.
+    pub(super) client: &'a Client,
+    /// The user and when they gave their password; `None` for client_credentials.
+    pub(super) subject: Option<(&'a User, Timestamp)>,
+    /// What was decided.
+    pub(super) granted: Granted,
+    /// The refresh token that goes along.
+    pub(super) refresh_token: Option<PlainSecret>,
+}
+
+/// Makes the answer. Everything that must be durable is so by now.
+pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenError> {
+    let Issue { client, subject, granted, refresh_token } = issue;
+    let algorithm = client.registration.alg.unwrap_or(app.policy.algorithm);
+    let ttl = client.registration.access_ttl.unwrap_or(app.policy.access_ttl);
+    let token_id = random::name();
+    let claims = Claims::new(&Facts {
+        issuer: &app.policy.issuer,
+        client_id: &client.id,
+        subject: subject.map(|(user, auth_time)| Subject {
+            id: user.id,
+            username: user.username.as_str(),
+            roles: &user.roles,
+            auth_time,
+        }),
+        audience: &granted.audience,
+        default_audience: &app.policy.default_audience,
+        scope: &granted.scope,
+        token_id: &token_id,
+        issued_at: app.clock.now(),
+        ttl,
+    });
+
+    let ring = app.ring.load();
+    let key = ring
+        .signer(algorithm)
+        .ok_or_else(|| TokenError::Unavailable(format!("there is no active {algorithm} key yet")))?;
+    let access_token = key.sign(TYP, &claims).map_err(|error| TokenError::Internal(error.to_string()))?;
+    metrics::counter!("grantd_tokens_issued_total", "alg" => algorithm.as_str()).increment(1);
+    Ok(TokenResponse {
+        access_token: PlainSecret::new(access_token),
+        expires_in: ttl,
+        refresh_token,
+        scope: granted.scope,
+    })
+}

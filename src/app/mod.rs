@@ -1,0 +1,124 @@
+//! The use cases: gather -> decide -> persist. What HTTP and CLI both call, and the one place where rules meet
+//! hands.
+//!
+//! Knows nothing of HTTP, SQL texts, the environment or terminals.
+
+pub mod authenticate_client;
+pub mod background;
+pub mod client_secrets;
+pub mod clients;
+pub mod clock;
+pub mod directory;
+pub mod error;
+pub mod exchange;
+pub mod health;
+pub mod inspect;
+pub mod issue;
+pub mod login;
+pub mod open;
+pub mod random;
+pub mod refresh;
+pub mod roles;
+pub mod sessions;
+pub mod signing_keys;
+pub mod throttle;
+pub mod users;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use crate::keys::{KeyRing, Sealer};
+use crate::model::key::SigningAlgorithm;
+use crate::model::time::Ttl;
+use crate::passwords::{PasswordPolicy, PasswordPool};
+use crate::protocol::refresh_family::FamilyRules;
+use crate::protocol::refresh_token::RefreshTokenKey;
+use crate::protocol::throttle::ThrottleRules;
+use crate::storage::Db;
+
+use self::client_secrets::SecretHasher;
+use self::clock::Clock;
+use self::directory::Directory;
+use self::throttle::AccountHasher;
+
+/// What the operator decided, as far as the use cases need it.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The exact `iss`.
+    pub issuer: String,
+    /// `aud` where neither request nor client names one.
+    pub default_audience: String,
+    /// What tokens are signed with unless the client says otherwise.
+    pub algorithm: SigningAlgorithm,
+    /// How long an access token lives unless the client says otherwise.
+    pub access_ttl: Ttl,
+    /// How long a refresh-token family lives unless the client says otherwise.
+    pub refresh_ttl: Ttl,
+    /// Rotation and retry.
+    pub families: FamilyRules,
+    /// How long a key signs.
+    pub rotate_every: Ttl,
+    /// How long a key is published before it signs.
+    pub publish_before: Ttl,
+    /// What failed logins cost.
+    pub throttle: ThrottleRules,
+    /// What a password must be like.
+    pub passwords: PasswordPolicy,
+}
+
+/// The application: everything a use case may touch.
+pub struct App {
+    pub(crate) policy: Policy,
+    pub(crate) clock: Clock,
+    pub(crate) db: Db,
+    pub(crate) pool: PasswordPool,
+    pub(crate) sealer: Sealer,
+    pub(crate) secrets: SecretHasher,
+    pub(crate) accounts: AccountHasher,
+    pub(crate) refresh_key: RefreshTokenKey,
+    /// Clients and roles as they were less than a second ago.
+    pub(crate) directory: ArcSwap<Directory>,
+    /// Signing keys as they were less than a second ago.
+    pub(crate) ring: ArcSwap<KeyRing>,
+    /// Held while clients and roles are read anew.
+    pub(crate) reloading: Mutex<()>,
+    /// Held while keys are read anew.
+    pub(crate) reloading_keys: Mutex<()>,
+    /// Whether the database answered when it was last asked.
+    pub(crate) database_up: AtomicBool,
+}
+
+impl App {
+    /// What the operator decided.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Clients and roles as they are known now.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.load_full()
+    }
+
+    /// Signing keys as they are known now.
+    pub fn ring(&self) -> Arc<KeyRing> {
+        self.ring.load_full()
+    }
+
+    /// The clock that every decision is made by.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The pool that hashes passwords, for metrics.
+    pub const fn pool(&self) -> &PasswordPool {
+        &self.pool
+    }
+
+    /// Ends the database connections in good order.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}

@@ -1,0 +1,164 @@
+//! Puts an [`App`] together: schema, encryption key, first signing keys. Several may do this at once on one empty
+//! database and end up with one schema, one key file and one active key.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use crate::keys::{EncryptionKey, InvalidEncryptionKey, KeyFileError, KeyRing, Purpose, Sealer, key_file};
+use crate::passwords::{PasswordPool, PoolSettings};
+use crate::protocol::refresh_token::RefreshTokenKey;
+use crate::storage::db::{Location, OpenError};
+use crate::storage::migrate::{SchemaError, current, migrate};
+use crate::storage::{Db, StorageError, installation, revisions};
+
+use super::client_secrets::SecretHasher;
+use super::clock::Clock;
+use super::directory::Directory;
+use super::error::AdminError;
+use super::throttle::AccountHasher;
+use super::{App, Policy, random};
+
+/// Where the encryption key is.
+#[derive(Debug)]
+pub enum KeySource {
+    /// Given by the settings, in base64.
+    Given(crate::model::secret::PlainSecret),
+    /// In a file, which is made with the database and never later.
+    File(PathBuf),
+}
+
+/// What an app is made from.
+pub struct Parts {
+    /// Where the database is.
+    pub location: Location,
+    /// How many connections it may take.
+    pub max_connections: Option<u32>,
+    /// Whether the schema is brought up to date, or only looked at.
+    pub migrate: bool,
+    /// Where the encryption key is.
+    pub key: KeySource,
+    /// The hashing pool.
+    pub pool: PoolSettings,
+    /// What the operator decided.
+    pub policy: Policy,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Why an app cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its schema is not right.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The database fails.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The key in the settings is none.
+    #[error("keys.encryption_key: {0}")]
+    EncryptionKey(#[from] InvalidEncryptionKey),
+    /// The key file is no good.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The key file is gone.
+    #[error(
+        "the key file {0} is missing, and the database was made with it: restore it from a backup (a new one could read nothing in the database, so none is made)"
+    )]
+    KeyFileMissing(PathBuf),
+    /// The key is another database's.
+    #[error(
+        "the encryption key is not the one this database was made with: give the right one in keys.encryption_key or in the key file (nothing was changed)"
+    )]
+    WrongKey,
+    /// Keys or clients cannot be read.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The hashing threads cannot be started.
+    #[error("the password hashing threads cannot be started: {0}")]
+    Pool(std::io::Error),
+}
+
+/// Opens the database alone, with its schema brought up to date or looked at.
+pub async fn open_database(
+    location: &Location,
+    max_connections: Option<u32>,
+    migrated: bool,
+) -> Result<Db, StartError> {
+    let db = Db::open(location, max_connections).await?;
+    if migrated {
+        migrate(&db).await?;
+    } else {
+        let status = current(&db).await?;
+        if status.applied < status.known {
+            return Err(SchemaError::Behind { applied: status.applied, known: status.known }.into());
+        }
+    }
+    Ok(db)
+}
+
+impl App {
+    /// Puts an app together; on an empty database this makes the schema, the key file and the first signing keys.
+    pub async fn open(parts: Parts) -> Result<Arc<Self>, StartError> {
+        let db = open_database(&parts.location, parts.max_connections, parts.migrate).await?;
+        let key = encryption_key(&db, &parts.key).await?;
+        prove(&db, &key).await?;
+
+        let revisions = revisions::read(&db).await?;
+        let app = Arc::new(Self {
+            sealer: Sealer::new(&key),
+            secrets: SecretHasher::new(&key.derive(Purpose::ClientSecrets)),
+            accounts: AccountHasher::new(&key.derive(Purpose::LoginFailures)),
+            refresh_key: RefreshTokenKey::new(&key.derive(Purpose::RefreshTokens)),
+            directory: ArcSwap::from_pointee(Directory::load(&db, revisions).await?),
+            ring: ArcSwap::from_pointee(KeyRing::new(Vec::new())),
+            reloading: Mutex::default(),
+            reloading_keys: Mutex::default(),
+            database_up: AtomicBool::new(true),
+            pool: PasswordPool::start(parts.pool).map_err(StartError::Pool)?,
+            policy: parts.policy,
+            clock: parts.clock,
+            db,
+        });
+        app.keep_keys_in_order().await?;
+        Ok(app)
+    }
+}
+
+async fn encryption_key(db: &Db, source: &KeySource) -> Result<EncryptionKey, StartError> {
+    let path = match source {
+        KeySource::Given(text) => return Ok(EncryptionKey::from_base64(text.expose())?),
+        KeySource::File(path) => path,
+    };
+    if let Some(key) = key_file::read(path)? {
+        return Ok(key);
+    }
+    if installation::read(db, FINGERPRINT).await?.is_some() {
+        return Err(StartError::KeyFileMissing(path.clone()));
+    }
+    match key_file::create(path, &EncryptionKey::from_bytes(random::bytes())) {
+        Ok(()) | Err(KeyFileError::AlreadyExists(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // Whoever made it: the file is complete.
+    key_file::read(path)?.ok_or_else(|| StartError::KeyFileMissing(path.clone()))
+}
+
+const FINGERPRINT: &str = "encryption_key_fingerprint";
+
+/// Refuses a key that is not the database's, before anything is read or written with it.
+async fn prove(db: &Db, key: &EncryptionKey) -> Result<(), StartError> {
+    if installation::read(db, FINGERPRINT).await?.is_none() {
+        let mut tx = db.begin().await?;
+        installation::set_once(&mut tx, FINGERPRINT, &key.fingerprint()).await?;
+        tx.commit().await?;
+    }
+    let stored = installation::read(db, FINGERPRINT).await?.unwrap_or_default();
+    if key.has_fingerprint(&stored) { Ok(()) } else { Err(StartError::WrongKey) }
+}

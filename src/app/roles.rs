@@ -1,0 +1,120 @@
+//! Roles: the operator's use cases. Binding a scope to a role takes it from everybody who does not hold the role,
+//! so each change says how many that are.
+
+use crate::model::role::{Role, RoleName};
+use crate::model::scope::Scope;
+use crate::storage::{StorageError, Tx, roles, users};
+
+use super::App;
+use super::error::AdminError;
+
+/// A role and whom its making or changing takes something from.
+#[derive(Debug)]
+pub struct RoleChange {
+    /// The role as it is now.
+    pub role: Role,
+    /// The scopes that reached every user before and now reach holders only.
+    pub newly_bound: Scope,
+    /// How many users do not hold the role and so lose those scopes.
+    pub users_losing_scope: i64,
+}
+
+/// A role with the number of users who hold it.
+#[derive(Debug)]
+pub struct RoleRow {
+    /// The role.
+    pub role: Role,
+    /// How many users hold it.
+    pub users: i64,
+}
+
+impl App {
+    /// Makes a role.
+    pub async fn create_role(
+        &self,
+        name: RoleName,
+        scope: Scope,
+        description: Option<String>,
+    ) -> Result<RoleChange, AdminError> {
+        let description = description.filter(|text| !text.is_empty());
+        let role = Role { name, scope, description, created_at: self.clock.now() };
+        let mut tx = self.db.begin().await?;
+        let before = roles::list(&mut tx).await?;
+        roles::insert(&mut tx, &role).await.map_err(|error| match error {
+            StorageError::AlreadyExists => {
+                AdminError::AlreadyExists { kind: "role", name: role.name.to_string() }
+            }
+            error => error.into(),
+        })?;
+        let change = consequences(&mut tx, role, &before).await?;
+        tx.commit().await?;
+        tracing::info!(role = %change.role.name, "role created");
+        Ok(change)
+    }
+
+    /// Replaces a role's scope or description, where given.
+    pub async fn update_role(
+        &self,
+        name: &RoleName,
+        scope: Option<Scope>,
+        description: Option<String>,
+    ) -> Result<RoleChange, AdminError> {
+        let mut tx = self.db.begin().await?;
+        let before = roles::list(&mut tx).await?;
+        let mut role =
+            before.iter().find(|role| role.name == *name).cloned().ok_or_else(|| not_found(name))?;
+        role.scope = scope.unwrap_or(role.scope);
+        if let Some(description) = description {
+            role.description = Some(description).filter(|text| !text.is_empty());
+        }
+        roles::update(&mut tx, &role).await?;
+        let change = consequences(&mut tx, role, &before).await?;
+        tx.commit().await?;
+        tracing::info!(role = %name, "role updated");
+        Ok(change)
+    }
+
+    /// Deletes a role and takes it from its holders. Gives the scopes that now reach every user.
+    pub async fn delete_role(&self, name: &RoleName) -> Result<Scope, AdminError> {
+        let mut tx = self.db.begin().await?;
+        let before = roles::list(&mut tx).await?;
+        let role = before.iter().find(|role| role.name == *name).ok_or_else(|| not_found(name))?;
+        let others = before.iter().filter(|other| other.name != *name);
+        let freed =
+            role.scope.filter(|token| !others.clone().any(|other| other.scope.contains(token.as_str())));
+        roles::delete(&mut tx, name).await?;
+        tx.commit().await?;
+        tracing::info!(role = %name, "role deleted");
+        Ok(freed)
+    }
+
+    /// All roles, by name.
+    pub async fn list_roles(&self) -> Result<Vec<RoleRow>, AdminError> {
+        let mut rows = Vec::new();
+        for role in roles::list(&self.db).await? {
+            let users = roles::holders(&self.db, &role.name).await?;
+            rows.push(RoleRow { role, users });
+        }
+        Ok(rows)
+    }
+
+    /// One role.
+    pub async fn find_role(&self, name: &RoleName) -> Result<RoleRow, AdminError> {
+        let rows = self.list_roles().await?;
+        rows.into_iter().find(|row| row.role.name == *name).ok_or_else(|| not_found(name))
+    }
+}
+
+async fn consequences(tx: &mut Tx, role: Role, before: &[Role]) -> Result<RoleChange, AdminError> {
+    let newly_bound =
+        role.scope.filter(|token| !before.iter().any(|other| other.scope.contains(token.as_str())));
+    let users_losing_scope = match newly_bound.is_empty() {
+        true => 0,
+        false => users::count_without(tx, &role.name).await?,
+    };
+    Ok(RoleChange { role, newly_bound, users_losing_scope })
+}
+
+fn not_found(name: &RoleName) -> AdminError {
+    AdminError::NotFound { kind: "role", name: name.to_string() }
+}

@@ -1,0 +1,227 @@
+//! Signing keys through their life. The schedule says what is due; conditional statements make sure that it is done
+//! once, whoever does it.
+
+use std::sync::Arc;
+
+use crate::keys::{KeyRing, SigningKey};
+use crate::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
+use crate::model::time::Timestamp;
+use crate::protocol::key_schedule::{KeyRules, Step, next_step, promote, soonest};
+use crate::storage::signing_keys::{self, StoredKey};
+use crate::storage::{Db, StorageError, Tx};
+
+use super::App;
+use super::error::AdminError;
+
+/// How soon a rotation is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// As soon as every verifier has seen the new key.
+    Safe,
+    /// At once, which verifiers that have not seen the new key will notice.
+    Now,
+}
+
+/// What retiring a key did.
+#[derive(Debug)]
+pub struct Retired {
+    /// The key that is gone.
+    pub key: SigningKeyInfo,
+    /// The key that signs in its place, if it was the one that signed.
+    pub successor: Option<Kid>,
+}
+
+/// More steps than any start or rotation needs; a bound against a schedule that never settles.
+const MOST_STEPS: usize = 64;
+
+impl App {
+    /// Does whatever the schedule says is due, until all is in order, and takes the keys as they then are.
+    pub async fn keep_keys_in_order(&self) -> Result<(), AdminError> {
+        for _ in 0..MOST_STEPS {
+            let keys = infos(&signing_keys::list(&self.db).await?);
+            let Some(step) = next_step(&keys, &self.algorithms(), &self.key_rules(), self.clock.now()) else {
+                break;
+            };
+            self.carry_out(step).await?;
+        }
+        self.reload_keys().await
+    }
+
+    /// Whether the schedule has something to do, by the keys in memory: costs no database read.
+    pub(super) fn keys_need_care(&self) -> bool {
+        let keys: Vec<_> = self.ring.load().published().cloned().collect();
+        next_step(&keys, &self.algorithms(), &self.key_rules(), self.clock.now()).is_some()
+    }
+
+    /// Lets the pending key of every algorithm in use take over.
+    pub async fn rotate_keys(&self, haste: Haste) -> Result<Vec<SigningKeyInfo>, AdminError> {
+        self.keep_keys_in_order().await?;
+        let now = self.clock.now();
+        let keys = infos(&signing_keys::list(&self.db).await?);
+        for pending in keys.iter().filter(|key| matches!(key.state, KeyState::Pending { .. })) {
+            match haste {
+                Haste::Safe => {
+                    let mut tx = self.db.begin().await?;
+                    let at = soonest(pending, &self.key_rules(), now);
+                    if signing_keys::schedule(&mut tx, &pending.kid, at).await? {
+                        tx.commit().await?;
+                    }
+                }
+                Haste::Now => {
+                    self.carry_out(promote(pending, active_of(&keys, pending), &self.key_rules(), now))
+                        .await?;
+                }
+            }
+        }
+        self.keep_keys_in_order().await?;
+        tracing::info!(?haste, "signing keys rotated");
+        self.list_keys().await
+    }
+
+    /// Takes a compromised key out of the JWKS. If it signs, its successor signs at once.
+    pub async fn retire_key(&self, kid: &Kid) -> Result<Retired, AdminError> {
+        let keys = infos(&signing_keys::list(&self.db).await?);
+        let missing = || AdminError::NotFound { kind: "key", name: kid.to_string() };
+        let key = keys.iter().find(|key| key.kid == *kid).cloned().ok_or_else(missing)?;
+        let active = matches!(key.state, KeyState::Active { .. });
+        let pending = keys.iter().find(|other| {
+            other.algorithm == key.algorithm && matches!(other.state, KeyState::Pending { .. })
+        });
+
+        let mut tx = self.db.begin().await?;
+        if !signing_keys::delete(&mut tx, kid).await? {
+            return Err(missing());
+        }
+        // In the same transaction, so that there is no moment without a key that signs.
+        if let Some(pending) = pending.filter(|_| active) {
+            signing_keys::activate(&mut tx, &pending.kid, self.clock.now()).await?;
+        }
+        tx.commit().await?;
+        self.keep_keys_in_order().await?;
+        tracing::warn!(kid = %kid, "signing key taken out of the JWKS");
+        let successor = match active {
+            true => self.ring().signer(key.algorithm).map(|signer| signer.kid().clone()),
+            false => None,
+        };
+        Ok(Retired { key, successor })
+    }
+
+    /// All keys, the oldest first.
+    pub async fn list_keys(&self) -> Result<Vec<SigningKeyInfo>, AdminError> {
+        Ok(infos(&signing_keys::list(&self.db).await?))
+    }
+
+    /// Takes the keys as the database has them; those that are known already are not parsed again.
+    pub(super) async fn reload_keys(&self) -> Result<(), AdminError> {
+        // Read and stored under one lock: an older reading must not overwrite a newer one, which nothing would notice.
+        let _one_at_a_time = self.reloading_keys.lock().await;
+        let known = self.ring.load_full();
+        let mut keys = Vec::new();
+        for stored in signing_keys::list(&self.db).await? {
+            let key = match known.find(stored.info.kid.as_str()) {
+                Some(key) if key.algorithm() == stored.info.algorithm => Arc::clone(key),
+                _ => Arc::new(
+                    SigningKey::unseal(&stored.info, &stored.sealed, &self.sealer)
+                        .map_err(|error| AdminError::Key(error.to_string()))?,
+                ),
+            };
+            keys.push((key, stored.info));
+        }
+        self.ring.store(Arc::new(KeyRing::new(keys)));
+        Ok(())
+    }
+
+    async fn carry_out(&self, step: Step) -> Result<(), AdminError> {
+        match step {
+            Step::MakeActive(algorithm) => {
+                let key = self.make(algorithm, |now| KeyState::Active { since: now }).await?;
+                insert(&self.db, &key).await
+            }
+            Step::MakePending { algorithm, activates_at } => {
+                let key = self.make(algorithm, |_| KeyState::Pending { activates_at }).await?;
+                insert(&self.db, &key).await
+            }
+            Step::Promote { pending, active, retires_at } => {
+                let now = self.clock.now();
+                let mut tx = self.db.begin().await?;
+                if take_over(&mut tx, &pending, active.as_ref(), now, retires_at).await? {
+                    tx.commit().await?;
+                    tracing::info!(kid = %pending, "signing key active");
+                }
+                Ok(())
+            }
+            Step::Remove(kid) => {
+                let mut tx = self.db.begin().await?;
+                signing_keys::delete(&mut tx, &kid).await?;
+                tx.commit().await?;
+                tracing::info!(kid = %kid, "signing key gone");
+                Ok(())
+            }
+        }
+    }
+
+    async fn make(
+        &self,
+        algorithm: SigningAlgorithm,
+        state: impl FnOnce(Timestamp) -> KeyState,
+    ) -> Result<StoredKey, AdminError> {
+        // An RSA key takes a tenth of a second, which no other request should wait for.
+        let made = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await;
+        let (key, private) = match made {
+            Ok(Ok(made)) => made,
+            Ok(Err(error)) => return Err(AdminError::Key(error.to_string())),
+            Err(error) => return Err(AdminError::Key(error.to_string())),
+        };
+        let now = self.clock.now();
+        Ok(StoredKey {
+            sealed: self.sealer.seal(&private, key.kid()),
+            info: SigningKeyInfo { kid: key.kid().clone(), algorithm, state: state(now), created_at: now },
+        })
+    }
+
+    fn algorithms(&self) -> Vec<SigningAlgorithm> {
+        self.directory.load().algorithms(self.policy.algorithm)
+    }
+
+    fn key_rules(&self) -> KeyRules {
+        KeyRules {
+            rotate_every: self.policy.rotate_every,
+            publish_before: self.policy.publish_before,
+            longest_access_ttl: self.directory.load().longest_access_ttl(self.policy.access_ttl),
+        }
+    }
+}
+
+/// Both statements or none: `false` if another instance was faster.
+async fn take_over(
+    tx: &mut Tx,
+    pending: &Kid,
+    active: Option<&Kid>,
+    now: Timestamp,
+    retires_at: Timestamp,
+) -> Result<bool, StorageError> {
+    if let Some(active) = active
+        && !signing_keys::retire(tx, active, now, retires_at).await?
+    {
+        return Ok(false);
+    }
+    signing_keys::activate(tx, pending, now).await
+}
+
+/// `insert` does nothing where another instance was faster: then its key is the one.
+async fn insert(db: &Db, key: &StoredKey) -> Result<(), AdminError> {
+    let mut tx = db.begin().await?;
+    if signing_keys::insert(&mut tx, key).await? {
+        tx.commit().await?;
+        tracing::info!(kid = %key.info.kid, state = key.info.state.name(), alg = %key.info.algorithm, "signing key made");
+    }
+    Ok(())
+}
+
+fn active_of<'a>(keys: &'a [SigningKeyInfo], of: &SigningKeyInfo) -> Option<&'a SigningKeyInfo> {
+    keys.iter().find(|key| key.algorithm == of.algorithm && matches!(key.state, KeyState::Active { .. }))
+}
+
+fn infos(keys: &[StoredKey]) -> Vec<SigningKeyInfo> {
+    keys.iter().map(|key| key.info.clone()).collect()
+}

@@ -1,0 +1,177 @@
+//! People: the operator's use cases.
+
+use crate::model::id::UserId;
+use crate::model::role::RoleName;
+use crate::model::secret::PlainSecret;
+use crate::model::session::RevocationReason;
+use crate::model::user::{User, Username};
+use crate::passwords::recognise;
+use crate::storage::families::Which;
+use crate::storage::{StorageError, Tx, families, users};
+
+use super::clients::Switch;
+use super::error::AdminError;
+use super::{App, random};
+
+/// How a user's password is given.
+#[derive(Debug)]
+pub enum NewPassword {
+    /// In the clear, to be hashed.
+    Plain(PlainSecret),
+    /// As a hash that another system made.
+    Hash(PlainSecret),
+}
+
+/// What is to be changed about a user; `None` stays as it is, an empty text or list is taken away.
+#[derive(Debug, Default)]
+pub struct UserChange {
+    /// The e-mail address.
+    pub email: Option<String>,
+    /// The full name.
+    pub name: Option<String>,
+    /// The roles.
+    pub roles: Option<Vec<RoleName>>,
+}
+
+impl App {
+    /// Registers a user.
+    pub async fn create_user(
+        &self,
+        username: Username,
+        change: UserChange,
+        password: NewPassword,
+    ) -> Result<User, AdminError> {
+        let user = User {
+            id: UserId::from_random(random::bytes()),
+            username,
+            email: change.email.filter(|email| !email.is_empty()),
+            name: change.name.filter(|name| !name.is_empty()),
+            roles: sorted(change.roles.unwrap_or_default()),
+            password_hash: self.hash_new(password).await?,
+            disabled_at: None,
+            created_at: self.clock.now(),
+            last_login_at: None,
+        };
+
+        let mut tx = self.db.begin().await?;
+        self.check_roles(&mut tx, &user.roles).await?;
+        users::insert(&mut tx, &user).await.map_err(|error| match error {
+            StorageError::AlreadyExists => {
+                AdminError::AlreadyExists { kind: "user", name: user.username.to_string() }
+            }
+            error => error.into(),
+        })?;
+        tx.commit().await?;
+        tracing::info!(user_id = %user.id, "user created");
+        Ok(user)
+    }
+
+    /// Changes a user.
+    pub async fn update_user(&self, username: &Username, change: UserChange) -> Result<User, AdminError> {
+        let mut tx = self.db.begin().await?;
+        let mut user = find(&mut tx, username).await?;
+        let kept = |new: Option<String>, old: Option<String>| match new {
+            Some(text) => Some(text).filter(|text| !text.is_empty()),
+            None => old,
+        };
+        user.email = kept(change.email, user.email);
+        user.name = kept(change.name, user.name);
+        if let Some(roles) = change.roles {
+            user.roles = sorted(roles);
+            self.check_roles(&mut tx, &user.roles).await?;
+            users::set_roles(&mut tx, user.id, &user.roles).await?;
+        }
+        users::update(&mut tx, user.id, user.email.as_deref(), user.name.as_deref()).await?;
+        tx.commit().await?;
+        tracing::info!(user_id = %user.id, "user updated");
+        Ok(user)
+    }
+
+    /// Sets a user's password anew, which ends their sessions: whoever knew the old one is out. Gives the number
+    /// of sessions ended.
+    pub async fn set_password(&self, username: &Username, password: NewPassword) -> Result<u64, AdminError> {
+        let hash = self.hash_new(password).await?;
+        let mut tx = self.db.begin().await?;
+        let user = find(&mut tx, username).await?;
+        users::set_password(&mut tx, user.id, &hash).await?;
+        let which = Which::User(user.id);
+        let now = self.clock.now();
+        let ended = families::revoke(&mut tx, which, RevocationReason::PasswordChanged, now).await?;
+        tx.commit().await?;
+        tracing::info!(user_id = %user.id, sessions_ended = ended, "password set");
+        Ok(ended)
+    }
+
+    /// Switches a user off, which ends their sessions, or on again. Gives the number of sessions ended.
+    pub async fn set_user_enabled(&self, username: &Username, switch: Switch) -> Result<u64, AdminError> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let user = find(&mut tx, username).await?;
+        let at = (switch == Switch::Off).then_some(now);
+        users::set_disabled(&mut tx, user.id, at).await?;
+        let ended = match switch {
+            Switch::Off => {
+                let which = Which::User(user.id);
+                families::revoke(&mut tx, which, RevocationReason::UserDisabled, now).await?
+            }
+            Switch::On => 0,
+        };
+        tx.commit().await?;
+        tracing::info!(user_id = %user.id, enabled = (switch == Switch::On), sessions_ended = ended, "user switched");
+        Ok(ended)
+    }
+
+    /// Deletes a user with their sessions.
+    pub async fn delete_user(&self, username: &Username) -> Result<(), AdminError> {
+        let mut tx = self.db.begin().await?;
+        let user = find(&mut tx, username).await?;
+        users::delete(&mut tx, user.id).await?;
+        tx.commit().await?;
+        tracing::info!(user_id = %user.id, "user deleted");
+        Ok(())
+    }
+
+    /// All users, by name.
+    pub async fn list_users(&self) -> Result<Vec<User>, AdminError> {
+        Ok(users::list(&self.db).await?)
+    }
+
+    /// One user.
+    pub async fn find_user(&self, username: &Username) -> Result<User, AdminError> {
+        let user = users::find_by_username(&self.db, username).await?;
+        user.ok_or_else(|| not_found(username))
+    }
+
+    async fn hash_new(&self, password: NewPassword) -> Result<String, AdminError> {
+        match password {
+            NewPassword::Plain(plain) => {
+                let prepared = self.policy.passwords.prepare_for_setting(plain.expose())?;
+                Ok(self.pool.hash(prepared).await?)
+            }
+            NewPassword::Hash(hash) => Ok(recognise(hash.expose())?.as_str().to_owned()),
+        }
+    }
+
+    /// Names the first role that does not exist.
+    async fn check_roles(&self, tx: &mut Tx, roles: &[RoleName]) -> Result<(), AdminError> {
+        let known = crate::storage::roles::list(tx).await?;
+        match roles.iter().find(|role| !known.iter().any(|known| known.name == **role)) {
+            Some(missing) => Err(AdminError::NoSuchRole(missing.to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn find(tx: &mut Tx, username: &Username) -> Result<User, AdminError> {
+    users::find_by_username(tx, username).await?.ok_or_else(|| not_found(username))
+}
+
+fn sorted(mut roles: Vec<RoleName>) -> Vec<RoleName> {
+    roles.sort();
+    roles.dedup();
+    roles
+}
+
+fn not_found(username: &Username) -> AdminError {
+    AdminError::NotFound { kind: "user", name: username.to_string() }
+}

@@ -1,0 +1,226 @@
+//! The one encryption key of a database and the keys derived from it. Must not know where it is kept
+//! nor what is done with what it derives.
+
+use std::fmt;
+
+use aws_lc_rs::hkdf;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+/// The length of an encryption key in bytes.
+pub const LENGTH: usize = 32;
+
+/// The 32 bytes that everything secret in a database depends on. Wiped from memory when dropped.
+#[derive(Clone)]
+pub struct EncryptionKey(Zeroizing<[u8; LENGTH]>);
+
+/// What a derived key is for. Each purpose has its own, so that no key is ever used in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// AES-256-GCM over private signing keys.
+    SigningKeys,
+    /// HMAC-SHA-256 over client secrets.
+    ClientSecrets,
+    /// HMAC-SHA-256 inside refresh tokens.
+    RefreshTokens,
+    /// HMAC-SHA-256 over the names of failed logins.
+    LoginFailures,
+    /// Not a key: what the database stores, so that a wrong encryption key is recognised.
+    KeyCheck,
+}
+
+impl Purpose {
+    /// The `info` of RFC 5869 §2.3. A changed text makes every existing database unreadable.
+    const fn info(self) -> &'static [u8] {
+        match self {
+            Self::SigningKeys => b"grantd v1 signing keys",
+            Self::ClientSecrets => b"grantd v1 client secrets",
+            Self::RefreshTokens => b"grantd v1 refresh tokens",
+            Self::LoginFailures => b"grantd v1 login failures",
+            Self::KeyCheck => b"grantd v1 key check",
+        }
+    }
+}
+
+/// Why a text is not an encryption key. Never repeats the text: it may be a mistyped key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEncryptionKey {
+    /// Not base64, or not of 32 bytes.
+    #[error("the encryption key is not 32 bytes in base64: make one with `openssl rand -base64 32`")]
+    Malformed,
+    /// A placeholder that somebody forgot to replace.
+    #[error(
+        "the encryption key repeats too few different bytes to be random, so it can be guessed: make one with `openssl rand -base64 32`"
+    )]
+    NotRandom,
+}
+
+impl EncryptionKey {
+    /// Takes bytes that came from the random source.
+    pub fn from_bytes(bytes: [u8; LENGTH]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Reads a key in the standard or the URL-safe alphabet, padded or not; white space around it is
+    /// ignored, because `openssl` and editors end their output with a newline.
+    ///
+    /// # Errors
+    /// If the text is not base64 of exactly 32 bytes, or is evidently a placeholder.
+    pub fn from_base64(text: &str) -> Result<Self, InvalidEncryptionKey> {
+        let text = text.trim_ascii();
+        let alphabet = if text.contains(['-', '_']) { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
+        let either_padding =
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let engine = GeneralPurpose::new(alphabet, either_padding);
+
+        // One byte more than fits, so that a longer text is seen as such; never a heap copy of the key.
+        let mut buffer = Zeroizing::new([0u8; LENGTH + 1]);
+        if engine.decode_slice(text, buffer.as_mut_slice()) != Ok(LENGTH) {
+            return Err(InvalidEncryptionKey::Malformed);
+        }
+        let mut key = Self(Zeroizing::new([0u8; LENGTH]));
+        key.0.copy_from_slice(&buffer[..LENGTH]);
+
+        // 32 random bytes hold fewer than 16 different ones less than once in 10^16 keys.
+        if key.distinct_bytes() < 16 {
+            return Err(InvalidEncryptionKey::NotRandom);
+        }
+        Ok(key)
+    }
+
+    /// The key as `openssl rand -base64 32` would print it.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(STANDARD.encode(self.0.as_slice()))
+    }
+
+    /// The key for one purpose, by HKDF-SHA-256 (RFC 5869).
+    pub fn derive(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
+        let mut derived = Zeroizing::new([0u8; 32]);
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"grantd")
+            .extract(self.0.as_slice())
+            .expand(&[purpose.info()], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(derived.as_mut_slice()))
+            .expect("HKDF-SHA-256 fills 32 bytes: its limit is 8160");
+        derived
+    }
+
+    /// What the database stores to recognise this key; says nothing about it or its derived keys.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        *self.derive(Purpose::KeyCheck)
+    }
+
+    /// Whether `fingerprint` is this key's, in a time that does not depend on where they differ.
+    pub fn has_fingerprint(&self, fingerprint: &[u8]) -> bool {
+        self.fingerprint().ct_eq(fingerprint).into()
+    }
+
+    fn distinct_bytes(&self) -> usize {
+        let mut seen = Zeroizing::new([false; 256]);
+        for byte in self.0.iter() {
+            seen[usize::from(*byte)] = true;
+        }
+        seen.iter().filter(|seen| **seen).count()
+    }
+}
+
+impl fmt::Debug for EncryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EncryptionKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counting() -> EncryptionKey {
+        EncryptionKey::from_bytes(std::array::from_fn(|i| i as u8 + 224))
+    }
+
+    #[test]
+    fn a_key_reads_back_from_both_alphabets_with_and_without_padding() {
+        let key = counting();
+        let padded = key.to_base64();
+        let url_safe = padded.replace('+', "-").replace('/', "_");
+        assert!(*padded != url_safe, "the sample must show the difference of the alphabets");
+
+        for text in [
+            padded.as_str(),
+            padded.trim_end_matches('='),
+            &url_safe,
+            url_safe.trim_end_matches('='),
+            &format!(" {}\r\n", *padded),
+        ] {
+            let read = EncryptionKey::from_base64(text).expect(text);
+
+            assert_eq!(read.0, key.0);
+        }
+    }
+
+    #[test]
+    fn what_is_not_32_bytes_of_base64_is_refused_and_not_repeated() {
+        let good = counting().to_base64();
+        for text in [
+            "",
+            "=",
+            "change-me",
+            &good[1..],
+            &good[..42],
+            &format!("{}A", *good),
+            &format!("{0}{0}", *good),
+            &format!("{}==", &good[..43]),
+            &good.replace('4', "*"),
+            &"ä".repeat(22),
+            &"A".repeat(1_000_000),
+        ] {
+            let Err(refused) = EncryptionKey::from_base64(text) else { panic!("{text}") };
+
+            assert_eq!(refused, InvalidEncryptionKey::Malformed, "{text}");
+            assert!(refused.to_string().contains("openssl rand -base64 32"));
+        }
+    }
+
+    #[test]
+    fn a_placeholder_is_not_a_key() {
+        for bytes in [[0; 32], [b'x'; 32], std::array::from_fn(|i| i as u8 % 8)] {
+            let text = EncryptionKey::from_bytes(bytes).to_base64();
+
+            let refused = EncryptionKey::from_base64(&text).expect_err("a placeholder");
+
+            assert_eq!(refused, InvalidEncryptionKey::NotRandom);
+        }
+    }
+
+    #[test]
+    fn derived_keys_never_change_because_databases_depend_on_them() {
+        let key = EncryptionKey::from_bytes(std::array::from_fn(|i| i as u8));
+
+        let derived = |purpose| base64::engine::general_purpose::STANDARD.encode(*key.derive(purpose));
+
+        // Computed independently with Python's hmac module from RFC 5869 §2.
+        assert_eq!(derived(Purpose::SigningKeys), "Tzl8WNTJR/MG4TkflzUx/lXgfE96qfFRvTNKzJnHHYs=");
+        assert_eq!(derived(Purpose::ClientSecrets), "FBq7WSKzLndDZGCg3ioeOVpIEaovaKeTwph+yYSqkCE=");
+        assert_eq!(derived(Purpose::RefreshTokens), "EnYsNSiTmd4kg0jxJZdlZnKzfQ3f9FtWG2vsZA3lzXE=");
+        assert_eq!(derived(Purpose::KeyCheck), "bQFLUPVM5TOEPtsV4ypQZXPS0usH9k89X7A4lR/pz3g=");
+    }
+
+    #[test]
+    fn a_fingerprint_recognises_its_key_only() {
+        let key = counting();
+        let stored = key.fingerprint();
+
+        assert!(key.has_fingerprint(&stored));
+        assert!(!EncryptionKey::from_bytes([7; 32]).has_fingerprint(&stored));
+        assert!(!key.has_fingerprint(&stored[..31]));
+        assert!(!key.has_fingerprint(&[]));
+    }
+
+    #[test]
+    fn debug_never_shows_the_key() {
+        assert_eq!(format!("{:?}", counting()), "EncryptionKey(..)");
+    }
+}

@@ -1,0 +1,445 @@
+//! How a log line looks, for people and for programs, and the escaping that keeps one event one line. Knows no level rules and no HTTP.
+//!
+//! Both formats show the same fields: those of the event, then those of the spans around it (request id,
+//! method, route, …), flat. An inner name wins over an outer one. Names come from our source code; values may
+//! come from an attacker, so values are cut at a limit and every character that could move a cursor, start a
+//! new line or turn the reading direction is written as an escape. This is more than tracing-subscriber's own
+//! formatter does, which escapes ANSI sequences but lets a line feed in a displayed value through.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+
+use serde::Serializer as _;
+use serde::ser::SerializeMap as _;
+use serde_json::Value;
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Subscriber};
+use tracing_log::NormalizeEvent as _;
+use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::LogFormat;
+
+/// A longer value is cut: nobody fills a disk with one request.
+const LONGEST_VALUE: usize = 8 * 1024;
+
+/// Names that the line itself uses; a field of this name is left out.
+const OWN_NAMES: [&str; 4] = ["timestamp", "level", "target", "message"];
+
+/// Whether lines for people are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colours {
+    /// On a terminal.
+    On,
+    /// In a file or pipe.
+    Off,
+}
+
+impl Colours {
+    pub(super) fn when(wanted: bool) -> Self {
+        if wanted { Self::On } else { Self::Off }
+    }
+}
+
+/// The layer that writes each event as one line, by one call of `write`.
+pub(super) struct LogLayer<W> {
+    format: LogFormat,
+    colours: Colours,
+    writer: W,
+}
+
+impl<W> LogLayer<W> {
+    pub(super) fn new(format: LogFormat, colours: Colours, writer: W) -> Self {
+        Self { format, colours, writer }
+    }
+}
+
+impl<S, W> Layer<S> for LogLayer<W>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        span.extensions_mut().insert(fields);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        // Read first: a value's Debug may log, and must not meet the lock of its own span.
+        let mut recorded = Fields::default();
+        values.record(&mut recorded);
+        let Some(span) = context.span(id) else { return };
+        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+            recorded.0.into_iter().for_each(|(name, value)| fields.set(name, value));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        // An event that came over from the `log` crate carries its real target in fields.
+        let bridged = event.normalized_metadata();
+        let metadata = bridged.as_ref().unwrap_or_else(|| event.metadata());
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if bridged.is_some() {
+            fields.0.retain(|(name, _)| !name.starts_with("log."));
+        }
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(outer) = span.extensions().get::<Fields>() {
+                fields.inherit(outer);
+            }
+        }
+        let mut timestamp = String::new();
+        if SystemTime.format_time(&mut Writer::new(&mut timestamp)).is_err() {
+            timestamp.clear();
+        }
+
+        let head = Head { timestamp: &timestamp, level: metadata.level(), target: metadata.target() };
+        let line = match self.format {
+            LogFormat::Json => json_line(&head, &fields),
+            LogFormat::Pretty => pretty_line(&head, &fields, self.colours),
+        };
+
+        // There is nobody to tell that stderr is gone.
+        let _ = self.writer.make_writer_for(metadata).write_all(line.as_bytes());
+    }
+}
+
+struct Head<'a> {
+    timestamp: &'a str,
+    level: &'a Level,
+    target: &'a str,
+}
+
+/// The fields of a span or an event, in the order they were recorded, one value per name.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    fn set(&mut self, name: &'static str, value: Value) {
+        match self.0.iter_mut().find(|(present, _)| *present == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    fn inherit(&mut self, outer: &Self) {
+        for (name, value) in &outer.0 {
+            if !self.0.iter().any(|(inner, _)| inner == name) {
+                self.0.push((name, value.clone()));
+            }
+        }
+    }
+
+    fn message(&self) -> &str {
+        self.0.iter().find(|(name, _)| *name == "message").and_then(|(_, value)| value.as_str()).unwrap_or("")
+    }
+
+    fn others(&self) -> impl Iterator<Item = &(&'static str, Value)> {
+        self.0.iter().filter(|(name, _)| !OWN_NAMES.contains(name))
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field.name(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field.name(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field.name(), value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field.name(), cut(format_args!("{value}")));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field.name(), cut(format_args!("{value:?}")));
+    }
+}
+
+/// Formats a value up to the limit; what is longer ends in an ellipsis.
+fn cut(value: fmt::Arguments<'_>) -> Value {
+    struct Limited(String);
+
+    impl fmt::Write for Limited {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let room = LONGEST_VALUE - self.0.len();
+            let fitting = text.floor_char_boundary(room);
+            self.0.push_str(&text[..fitting]);
+            if fitting < text.len() { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+
+    let mut limited = Limited(String::new());
+    if limited.write_fmt(value).is_err() {
+        limited.0.push('…');
+    }
+    Value::String(limited.0)
+}
+
+fn json_line(head: &Head<'_>, fields: &Fields) -> String {
+    let mut line = Vec::with_capacity(256);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut line, NothingRaw);
+    let written = (|| {
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("timestamp", head.timestamp)?;
+        object.serialize_entry("level", head.level.as_str())?;
+        object.serialize_entry("target", head.target)?;
+        object.serialize_entry("message", fields.message())?;
+        for (name, value) in fields.others() {
+            object.serialize_entry(name, value)?;
+        }
+        object.end()
+    })();
+    match written {
+        Ok(()) => line.push(b'\n'),
+        // Plain values into memory: serde_json has no reason to fail here. Half a line is never written.
+        Err(_) => line.clear(),
+    }
+    String::from_utf8(line).unwrap_or_default()
+}
+
+fn pretty_line(head: &Head<'_>, fields: &Fields, colours: Colours) -> String {
+    let (dim, colour, plain) = match colours {
+        Colours::Off => ("", "", ""),
+        Colours::On => ("\x1b[2m", colour_of(head.level), "\x1b[0m"),
+    };
+    let mut line = String::with_capacity(256);
+    // Writing into a String cannot fail.
+    let _ = write!(line, "{dim}{}{plain} {colour}{:>5}{plain} ", head.timestamp, head.level.as_str());
+    let _ = write!(line, "{dim}{}:{plain} {}", Escaped(head.target), Escaped(fields.message()));
+    for (name, value) in fields.others() {
+        let _ = write!(line, " {dim}{name}={plain}");
+        let _ = match value {
+            Value::String(text) if stands_alone(text) => write!(line, "{text}"),
+            Value::String(text) => write!(line, "\"{}\"", Quoted(text)),
+            other => write!(line, "{other}"),
+        };
+    }
+    line.push('\n');
+    line
+}
+
+fn colour_of(level: &Level) -> &'static str {
+    match *level {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        Level::DEBUG => "\x1b[34m",
+        Level::TRACE => "\x1b[35m",
+    }
+}
+
+/// Whether a reader can see where a value ends without quotes. Else `client_id="a status=200"` could pass for two fields.
+fn stands_alone(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().all(|c| !c.is_whitespace() && !moves_the_reader(c) && !matches!(c, '"' | '=' | '\\'))
+}
+
+/// Control characters, line separators, and the marks that turn the reading direction ("Trojan Source", CVE-2021-42574).
+fn moves_the_reader(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Text with every dangerous character as a Rust escape.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match moves_the_reader(c) {
+            true => write!(f, "{}", c.escape_default()),
+            false => f.write_char(c),
+        })
+    }
+}
+
+/// The same for text that stands between double quotes.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '"' | '\\' => write!(f, "\\{c}"),
+            c => write!(f, "{}", Escaped(c.encode_utf8(&mut [0; 4]))),
+        })
+    }
+}
+
+/// JSON in which also the characters above U+001F that move the reader are escaped; RFC 8259 §7 demands only
+/// those below. A log file is read with `tail` in a terminal, where U+009B starts a control sequence.
+struct NothingRaw;
+
+impl Formatter for NothingRaw {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| moves_the_reader(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            // All of them are in the basic plane: one code unit each.
+            write!(writer, "\\u{:04x}", u32::from(c))?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+
+    fn write_char_escape<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
+        CompactFormatter.write_char_escape(writer, escape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tracing::{error_span, field, info};
+
+    use super::super::capture::logs_of;
+    use super::*;
+
+    const ATTACK: &str =
+        "a\n2026-01-01T00:00:00Z ERROR forged \x1b[2J\u{9b}31m\r\t\0\u{7f}\u{2028}\u{202e}\" status=200 \\";
+
+    #[test]
+    fn json_is_one_flat_object_per_line_with_the_fields_of_all_spans() {
+        let logs = logs_of(LogFormat::Json, "info", || {
+            let root = error_span!("request", request_id = "r-1", status = field::Empty, depth = 1);
+            root.in_scope(|| {
+                let inner = error_span!("inner", depth = 2);
+                root.record("status", 200);
+                inner.in_scope(|| {
+                    info!(count = 3_u64, fine = true, ratio = 0.5, text = "x", "hello {}", "world")
+                });
+            });
+        });
+
+        let [line] = &logs.json()[..] else { panic!("one line: {}", logs.text()) };
+        assert!(line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z') && time.contains('T')));
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["target"], "grantd::telemetry::format::tests");
+        assert_eq!(line["message"], "hello world");
+        assert_eq!(line["request_id"], "r-1");
+        assert_eq!((&line["count"], &line["fine"], &line["ratio"]), (&json!(3), &json!(true), &json!(0.5)));
+        assert_eq!((&line["text"], &line["status"], &line["depth"]), (&json!("x"), &json!(200), &json!(2)));
+    }
+
+    #[test]
+    fn pretty_is_one_line_for_people() {
+        let logs = logs_of(LogFormat::Pretty, "info", || {
+            let root = error_span!("request", request_id = "r-1", status = field::Empty);
+            root.record("status", 200);
+            root.in_scope(|| info!(name = "two words", empty = "", "token issued"));
+        });
+
+        let text = logs.text();
+        let (_, after_time) = text.split_once(' ').expect("a time first");
+        assert_eq!(
+            after_time,
+            " INFO grantd::telemetry::format::tests: token issued name=\"two words\" empty=\"\" request_id=r-1 status=200\n"
+        );
+    }
+
+    #[test]
+    fn an_attacker_cannot_start_a_new_line_or_speak_to_the_terminal_in_any_way_a_value_is_recorded() {
+        for format in [LogFormat::Pretty, LogFormat::Json] {
+            let logs = logs_of(format, "info", || {
+                let span = error_span!("request", displayed = %ATTACK, recorded = field::Empty);
+                span.record("recorded", ATTACK);
+                span.in_scope(|| info!(plain = ATTACK, shown = %ATTACK, debugged = ?ATTACK, "said {ATTACK}"));
+            });
+
+            let text = logs.text();
+            assert_eq!(text.lines().count(), 1, "{format:?}: {text:?}");
+            let line = text.strip_suffix('\n').expect("ends the line");
+            assert!(!line.contains(moves_the_reader), "{format:?}: {line:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_escaped_in_json_reads_back_unchanged() {
+        let logs = logs_of(LogFormat::Json, "info", || info!(plain = ATTACK, "said {ATTACK}"));
+
+        let line = &logs.json()[0];
+        assert_eq!(line["plain"], ATTACK);
+        assert_eq!(line["message"], format!("said {ATTACK}"));
+    }
+
+    #[test]
+    fn a_value_cannot_pass_for_a_second_field() {
+        let logs = logs_of(LogFormat::Pretty, "info", || info!(client_id = %"evil status=200", "refused"));
+
+        assert!(logs.text().ends_with("refused client_id=\"evil status=200\"\n"), "{}", logs.text());
+    }
+
+    #[test]
+    fn a_value_as_long_as_a_body_is_cut() {
+        let logs = logs_of(LogFormat::Json, "info", || info!(long = "é".repeat(LONGEST_VALUE), "big"));
+
+        let line = &logs.json()[0];
+        let long = line["long"].as_str().expect("a text");
+        assert!(long.len() <= LONGEST_VALUE + '…'.len_utf8() && long.ends_with("é…"));
+    }
+
+    #[test]
+    fn a_value_that_logs_while_it_is_formatted_does_not_hang_its_span() {
+        struct Talkative;
+        impl fmt::Debug for Talkative {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                info!("formatting");
+                f.write_str("done")
+            }
+        }
+
+        let logs = logs_of(LogFormat::Json, "info", || {
+            let span = error_span!("request", outcome = field::Empty).entered();
+            span.record("outcome", field::debug(Talkative));
+            info!("after");
+        });
+
+        let lines = logs.json();
+        assert_eq!((&lines[0]["message"], &lines[1]["outcome"]), (&json!("formatting"), &json!("done")));
+    }
+
+    #[test]
+    fn a_field_cannot_replace_the_names_of_the_line_itself() {
+        let logs = logs_of(LogFormat::Json, "info", || info!(level = "forged", timestamp = 0, "real"));
+
+        assert_eq!(logs.text().matches("\"level\"").count(), 1);
+        assert_eq!(logs.json()[0]["level"], "INFO");
+    }
+
+    #[test]
+    fn colours_never_come_from_a_value() {
+        let head = Head { timestamp: "t", level: &Level::WARN, target: "grantd" };
+        let fields = Fields(vec![("message", json!("\x1b[31mred")), ("x", json!("\x1b[0m"))]);
+
+        let line = pretty_line(&head, &fields, Colours::On);
+
+        assert_eq!(
+            line,
+            "\x1b[2mt\x1b[0m \x1b[33m WARN\x1b[0m \x1b[2mgrantd:\x1b[0m \\u{1b}[31mred \x1b[2mx=\x1b[0m\"\\u{1b}[0m\"\n"
+        );
+    }
+}

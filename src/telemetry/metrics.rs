@@ -1,0 +1,242 @@
+//! Numbers for Prometheus: one recorder per process, and the HTTP metrics. Labels come from closed sets, never from a caller's words.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::Next;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::Span;
+
+const REQUESTS: &str = "grantd_http_requests_total";
+const DURATION: &str = "grantd_http_request_duration_seconds";
+
+/// Seconds: keys and tokens take about a millisecond, a login some tens, a queued one up to its deadline.
+const DURATION_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The route of a request that matched none.
+pub const UNMATCHED: &str = "(none)";
+
+/// The status of a request whose caller hung up before the answer.
+const ABORTED: &str = "aborted";
+
+/// The process-wide recorder. Servers that share a process share their numbers.
+fn recorder() -> &'static PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    RECORDER.get_or_init(|| {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &DURATION_BUCKETS)
+            .expect("the list of buckets is not empty")
+            .build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another metrics recorder is in place in this process; /metrics will stay empty");
+        }
+        metrics::describe_counter!(REQUESTS, "HTTP requests answered, by method, route and status.");
+        metrics::describe_histogram!(
+            DURATION,
+            metrics::Unit::Seconds,
+            "Time from a complete request head to the head of the answer."
+        );
+        handle
+    })
+}
+
+/// Puts the recorder in place. What is counted with the `metrics` macros before this is lost; call it at startup.
+pub fn install() {
+    recorder();
+}
+
+/// All metrics in Prometheus' text format, for `Content-Type: text/plain; version=0.0.4`.
+pub fn render() -> String {
+    recorder().render()
+}
+
+/// Moves histogram samples out of their buffers. Call it every five seconds, else they grow until the next [`render`].
+pub fn upkeep() {
+    recorder().run_upkeep();
+}
+
+/// Counts an answered request. `route` is the pattern that matched, `status` three digits or a word from a
+/// closed set, `seconds` the time it took.
+pub fn http_request_finished(method: &Method, route: &str, status: &str, seconds: f64) {
+    install();
+    let method = known_method(method);
+    metrics::counter!(REQUESTS, "method" => method, "route" => route.to_owned(), "status" => status.to_owned())
+        .increment(1);
+    // Without the status: a set of buckets for each would be many series, and failures are counted above.
+    metrics::histogram!(DURATION, "method" => method, "route" => route.to_owned()).record(seconds);
+}
+
+/// The method, or "other": RFC 9110 §9.1 lets callers invent methods, which would make a new series each.
+pub fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Middleware: counts and times every request. Wrap it inside `TracingLogger`.
+pub async fn http_metrics<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let running = Running {
+        method: request.method().clone(),
+        route: request.match_pattern().unwrap_or_else(|| UNMATCHED.to_owned()),
+        start: Instant::now(),
+        span: Span::current(),
+        answered: false,
+    };
+    let outcome = next.call(request).await;
+    let status = match &outcome {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    running.answered(status.as_str());
+    outcome
+}
+
+/// A request on its way. Dropped without an answer, it says so: else a caller who hangs up would leave no trace
+/// of what was done for him.
+struct Running {
+    method: Method,
+    route: String,
+    start: Instant,
+    span: Span,
+    answered: bool,
+}
+
+impl Running {
+    fn answered(mut self, status: &str) {
+        self.answered = true;
+        self.count(status);
+    }
+
+    fn count(&self, status: &str) {
+        http_request_finished(&self.method, &self.route, status, self.start.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        self.count(ABORTED);
+        // A panic has its own line.
+        if !std::thread::panicking() {
+            tracing::info!(parent: &self.span, "the caller hung up before the answer");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_service, init_service, try_call_service};
+    use actix_web::{App, HttpResponse, error, web};
+    use futures_util::future::poll_immediate;
+
+    use super::super::LogFormat;
+    use super::super::capture::listen;
+    use super::*;
+
+    // The recorder is shared by all tests of the process, so each test has routes of its own.
+
+    fn value_of(series: &str) -> Option<f64> {
+        render().lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
+    #[test]
+    fn requests_are_counted_and_timed_with_help_and_prometheus_names() {
+        http_request_finished(&Method::POST, "/metrics-test/a", "200", 0.002);
+        http_request_finished(&Method::POST, "/metrics-test/a", "200", 20.0);
+        upkeep();
+
+        let labels = "method=\"POST\",route=\"/metrics-test/a\"";
+        assert_eq!(value_of(&format!("{REQUESTS}{{{labels},status=\"200\"}}")), Some(2.0));
+        assert_eq!(value_of(&format!("{DURATION}_bucket{{{labels},le=\"0.0025\"}}")), Some(1.0));
+        assert_eq!(value_of(&format!("{DURATION}_bucket{{{labels},le=\"+Inf\"}}")), Some(2.0));
+        let text = render();
+        assert!(text.contains(&format!("# HELP {REQUESTS} HTTP requests answered")), "{text}");
+        assert!(text.contains(&format!("# TYPE {REQUESTS} counter")), "{text}");
+        assert!(text.contains(&format!("# TYPE {DURATION} histogram")), "{text}");
+    }
+
+    #[actix_web::test]
+    async fn a_caller_cannot_make_a_series_per_request() {
+        let app = init_service(
+            App::new()
+                .wrap(from_fn(http_metrics))
+                .route("/metrics-test/b/{name}", web::get().to(HttpResponse::Ok)),
+        )
+        .await;
+
+        for name in ["canary-1", "canary-2", "canary-3"] {
+            let uri = format!("/metrics-test/b/{name}?q={name}");
+            call_service(&app, TestRequest::get().uri(&uri).to_request()).await;
+            let method = Method::from_bytes(name.to_uppercase().as_bytes()).expect("a token");
+            let elsewhere = TestRequest::with_uri(&format!("/{name}")).method(method);
+            call_service(&app, elsewhere.to_request()).await;
+        }
+
+        let text = render();
+        assert!(!text.to_lowercase().contains("canary"), "{text}");
+        let matched = "{method=\"GET\",route=\"/metrics-test/b/{name}\",status=\"200\"}";
+        assert_eq!(value_of(&format!("{REQUESTS}{matched}")), Some(3.0));
+        let unmatched = "{method=\"other\",route=\"(none)\",status=\"404\"}";
+        assert!(value_of(&format!("{REQUESTS}{unmatched}")).is_some_and(|count| count >= 3.0));
+    }
+
+    #[actix_web::test]
+    async fn a_refusal_by_a_middleware_is_counted_with_its_status() {
+        async fn refuse<B: MessageBody>(_: ServiceRequest, _: Next<B>) -> Result<ServiceResponse<B>, Error> {
+            Err(error::ErrorServiceUnavailable("later"))
+        }
+        let app = init_service(
+            App::new()
+                .wrap(from_fn(refuse))
+                .wrap(from_fn(http_metrics))
+                .route("/metrics-test/c", web::get().to(HttpResponse::Ok)),
+        )
+        .await;
+
+        let error = try_call_service(&app, TestRequest::get().uri("/metrics-test/c").to_request())
+            .await
+            .expect_err("refused");
+
+        assert_eq!(error.as_response_error().status_code(), StatusCode::SERVICE_UNAVAILABLE);
+        let series = format!("{REQUESTS}{{method=\"GET\",route=\"/metrics-test/c\",status=\"503\"}}");
+        assert_eq!(value_of(&series), Some(1.0));
+    }
+
+    #[actix_web::test]
+    async fn a_caller_who_hangs_up_is_counted_and_logged() {
+        let (captured, _listening) = listen(LogFormat::Json, "info");
+        let app = init_service(
+            App::new()
+                .wrap(from_fn(http_metrics))
+                .route("/metrics-test/d", web::get().to(std::future::pending::<HttpResponse>)),
+        )
+        .await;
+
+        let request = call_service(&app, TestRequest::get().uri("/metrics-test/d").to_request());
+        assert!(poll_immediate(request).await.is_none(), "nothing answers there");
+
+        let series = format!("{REQUESTS}{{method=\"GET\",route=\"/metrics-test/d\",status=\"aborted\"}}");
+        assert_eq!(value_of(&series), Some(1.0));
+        assert_eq!(captured.json()[0]["message"], "the caller hung up before the answer");
+    }
+}

@@ -1,0 +1,78 @@
+//! PyJWT, a token library that is not ours: finds a Python that has it and hands tokens to `tests/pyjwt/verify.py`.
+//!
+//! The Python is `GRANTD_TEST_PYTHON`, else the one that `.ci/run` made in `target/ci-venv`, else `python3`,
+//! whichever is first to have `tests/pyjwt/requirements.txt` installed. Without one, the test counts as ignored.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::runner::missing;
+
+/// What a service that takes tokens knows of their issuer.
+#[derive(Clone)]
+pub(crate) struct Verification {
+    pub(crate) jwks_url: String,
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+}
+
+/// The claims of an access token as PyJWT's `PyJWKClient` accepts it, or its one sentence on why it does not.
+///
+/// Ends the test as ignored where there is no PyJWT; call it from the test itself, not from a task.
+pub(crate) async fn verify_with_pyjwt(how: &Verification, token: &str) -> Result<Value, String> {
+    let Some(python) = python() else {
+        missing(String::from(
+            "no Python with PyJWT here: set GRANTD_TEST_PYTHON to one that has tests/pyjwt/requirements.txt installed",
+        ))
+    };
+    let (how, token) = (how.clone(), token.to_owned());
+    // The server that PyJWT asks for keys may run on this very thread.
+    let verified = actix_web::rt::task::spawn_blocking(move || verify(python, &how, &token)).await;
+    verified.expect("the thread that waits for Python does not panic")
+}
+
+fn verify(python: &Path, how: &Verification, token: &str) -> Result<Value, String> {
+    let mut child = Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyjwt/verify.py"))
+        .args(["--jwks-url", &how.jwks_url, "--issuer", &how.issuer, "--audience", &how.audience])
+        // A proxy of the machine's is no way to the servers of the tests.
+        .env("no_proxy", "127.0.0.1,localhost")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| e.to_string())?;
+    let mut stdin = child.stdin.take().ok_or("no stdin")?;
+    stdin.write_all(token.as_bytes()).map_err(|e| e.to_string())?;
+    drop(stdin);
+
+    let output = child.wait_with_output().map_err(|e| e.to_string())?;
+
+    if output.status.success() {
+        serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
+
+fn python() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+    let found = FOUND.get_or_init(|| {
+        let named = std::env::var_os("GRANTD_TEST_PYTHON").map(PathBuf::from);
+        let made = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci-venv/bin/python"));
+        named.into_iter().chain([made, PathBuf::from("python3")]).find(|python| has_pyjwt(python))
+    });
+    found.as_deref()
+}
+
+fn has_pyjwt(python: &Path) -> bool {
+    let mut import = Command::new(python);
+    import.args(["-c", "import jwt.algorithms as a; raise SystemExit(not a.has_crypto)"]);
+    import.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    import.status().is_ok_and(|status| status.success())
+}
