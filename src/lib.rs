@@ -7,5 +7,6 @@ pub mod model;
 pub mod passwords;
 pub mod protocol;
 pub mod settings;
+pub mod startup;
 pub mod storage;
 pub mod telemetry;
