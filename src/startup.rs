@@ -1,16 +1,26 @@
 //! Settings -> App -> Server: puts the rooms together and runs them until they are told to stop.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
 
 use crate::app::clock::Clock;
 use crate::app::open::{KeySource, Parts, StartError};
 use crate::app::{App, Policy};
+use crate::http::server::{Bound, Listener, bind_management, bind_public};
+use crate::http::tls::{CertificateFiles, ReloadingCertificate, TlsError};
+use crate::http::{Draining, HttpState, TrustedProxies};
 use crate::passwords::{HashParams, PasswordPolicy, PoolSettings};
 use crate::protocol::refresh_family::FamilyRules;
 use crate::protocol::throttle::ThrottleRules;
 use crate::settings::{DatabaseUrl, Settings};
 use crate::storage::db::Location;
+use crate::telemetry;
 
 /// What an app is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,5 +107,210 @@ fn policy(settings: &Settings) -> Policy {
             min_length: settings.passwords.min_length,
             max_length: settings.passwords.max_length,
         },
+    }
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The app cannot be put together.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} ({key}): {cause}; stop what uses it, or set another address")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// The setting it comes from.
+        key: &'static str,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A listener failed while running.
+    #[error("the server stopped by itself: {0}")]
+    Failed(io::Error),
+}
+
+/// A server that is bound and ready to run.
+pub struct Server {
+    app: Arc<App>,
+    public: Bound,
+    management: Option<Bound>,
+    certificate: Option<Arc<ReloadingCertificate>>,
+    draining: Draining,
+    grace: Duration,
+}
+
+/// How long new connections are still served after the order to stop, so that a load balancer that has just looked
+/// sends nobody into a closed door.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+impl Server {
+    /// Opens the app and binds the listeners; nothing is answered yet.
+    pub async fn build(settings: &Settings) -> Result<Self, ServeError> {
+        // Read before anything is made, so that a start that cannot succeed leaves nothing behind.
+        let certificate = match &settings.server.tls {
+            Some(tls) => {
+                let files = CertificateFiles { cert: tls.cert.clone(), key: tls.key.clone() };
+                Some(Arc::new(ReloadingCertificate::load(files)?))
+            }
+            None => None,
+        };
+        let app = open_app(settings, Purpose::Serve, Clock::default()).await?;
+        Self::bind(settings, app, certificate)
+    }
+
+    /// Binds the listeners for an app that is open.
+    pub fn bind(
+        settings: &Settings,
+        app: Arc<App>,
+        certificate: Option<Arc<ReloadingCertificate>>,
+    ) -> Result<Self, ServeError> {
+        telemetry::metrics::install();
+        let draining = Draining::default();
+        let server = &settings.server;
+        let grace = server.shutdown_grace.as_duration();
+        let origins = settings.cors.allowed_origins.clone();
+        let state =
+            Data::new(HttpState::new(Arc::clone(&app), server.issuer.path(), origins, draining.clone()));
+
+        let public = Listener {
+            address: server.listen,
+            workers: server.workers,
+            certificate: certificate.clone(),
+            trusted_proxies: TrustedProxies::new(server.trusted_proxies.iter().copied()),
+            grace,
+        };
+        let public = bind_public(public, state.clone()).map_err(|cause| ServeError::Bind {
+            address: server.listen,
+            key: "server.listen",
+            cause,
+        })?;
+        let management = match settings.management.listen {
+            None => None,
+            Some(address) => {
+                let listener = Listener {
+                    address,
+                    workers: 1,
+                    certificate: None,
+                    trusted_proxies: TrustedProxies::new([]),
+                    grace,
+                };
+                let bound = bind_management(listener, state).map_err(|cause| ServeError::Bind {
+                    address,
+                    key: "management.listen",
+                    cause,
+                })?;
+                Some(bound)
+            }
+        };
+        Ok(Self { app, public, management, certificate, draining, grace })
+    }
+
+    /// Where clients reach it, with the port that was taken.
+    pub const fn public_address(&self) -> SocketAddr {
+        self.public.address
+    }
+
+    /// Where operators reach it, if they do.
+    pub fn management_address(&self) -> Option<SocketAddr> {
+        self.management.as_ref().map(|bound| bound.address)
+    }
+
+    /// The app behind it.
+    pub const fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Serves until `stop` ends, then lets what is under way finish.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let handles: Vec<_> =
+            [Some(&self.public), self.management.as_ref()].into_iter().flatten().map(Bound::handle).collect();
+        let background = [
+            actix_web::rt::spawn(Arc::clone(&self.app).run_background()),
+            actix_web::rt::spawn(upkeep_metrics()),
+        ];
+        let watching =
+            self.certificate.map(|certificate| actix_web::rt::spawn(crate::http::tls::watch(certificate)));
+        let mut public = actix_web::rt::spawn(self.public.running);
+        let management = self.management.map(|bound| actix_web::rt::spawn(bound.running));
+
+        let ended = tokio::select! {
+            ended = &mut public => Some(ended),
+            () = stop => None,
+        };
+        let outcome = match ended {
+            Some(ended) => ended.map_err(io::Error::other).flatten().map_err(ServeError::Failed),
+            None => {
+                drain(&self.draining, self.grace, &handles).await;
+                Ok(())
+            }
+        };
+        for task in background.into_iter().chain(watching) {
+            task.abort();
+        }
+        if let Some(management) = management {
+            management.abort();
+        }
+        self.app.close().await;
+        outcome
+    }
+
+    /// Serves until SIGTERM or SIGINT.
+    pub async fn run_until_stopped(self) -> Result<(), ServeError> {
+        self.run_until(stop_signal()).await
+    }
+}
+
+/// Readiness fails, new connections are served for a moment and closed, what is under way finishes, all ends.
+async fn drain(draining: &Draining, grace: Duration, handles: &[ServerHandle]) {
+    tracing::info!("stopping: requests under way may finish");
+    draining.begin();
+    let ended = tokio::time::timeout(grace, async {
+        tokio::time::sleep(FAREWELL.min(grace / 4)).await;
+        for handle in handles {
+            handle.pause().await;
+        }
+        while draining.under_way() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // An answer that is made is not yet sent.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    });
+    if ended.await.is_err() {
+        tracing::warn!(
+            under_way = draining.under_way(),
+            "server.shutdown_grace is over: requests are cut off"
+        );
+    }
+    // What is left are idle connections, which nobody needs to wait for.
+    for handle in handles {
+        handle.stop(false).await;
+    }
+    tracing::info!("stopped");
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received: the server can only be killed");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Histograms grow for ever unless somebody tidies them up.
+async fn upkeep_metrics() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        telemetry::metrics::upkeep();
     }
 }

@@ -1,6 +1,94 @@
-//! The HTTP door: bytes in, protocol types out, and back.
+//! The HTTP door: bytes in, protocol types out, and back. Which path leads where is said here and nowhere else.
 
 pub mod client_address;
-pub mod pages;
+mod cors;
+mod documents;
+mod draining;
+mod fallback;
+mod form;
+mod health;
+mod pages;
 pub mod root_span;
+pub mod server;
+mod state;
 pub mod tls;
+mod token;
+pub mod views;
+
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{Resource, Route, guard};
+
+pub use self::client_address::TrustedProxies;
+pub use self::draining::Draining;
+pub use self::state::HttpState;
+
+/// Everything that clients reach. Under an issuer with a path, each address is served below that path, and also
+/// at the root for proxies that strip it.
+pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
+    move |config| {
+        let prefixes = [String::new(), state.issuer_path().to_owned()];
+        let prefixes = if prefixes[1].is_empty() { &prefixes[..1] } else { &prefixes[..] };
+        for prefix in prefixes {
+            config
+                .service(
+                    web::resource(format!("{prefix}/token"))
+                        .wrap(cors::endpoints(state.allowed_origins()))
+                        .route(web::post().to(token::token))
+                        .default_service(web::to(token::wrong_method)),
+                )
+                .service(
+                    get(format!("{prefix}/.well-known/jwks.json"), web::to(documents::jwks))
+                        .wrap(cors::documents()),
+                )
+                .service(
+                    get(format!("{prefix}/.well-known/openid-configuration"), web::to(documents::metadata))
+                        .wrap(cors::documents()),
+                )
+                .service(
+                    get(
+                        format!("{prefix}/.well-known/oauth-authorization-server"),
+                        web::to(documents::metadata),
+                    )
+                    .wrap(cors::documents()),
+                )
+                .service(get(format!("{prefix}/"), web::to(pages::home)));
+        }
+        // RFC 8414 §3.1: the well-known string is inserted between the host and the path of the issuer.
+        if let [_, path] = prefixes {
+            config
+                .service(
+                    get(
+                        format!("/.well-known/oauth-authorization-server{path}"),
+                        web::to(documents::metadata),
+                    )
+                    .wrap(cors::documents()),
+                )
+                .service(get(path.clone(), web::to(pages::home)));
+        }
+        health_routes(config);
+        config.app_data(state).default_service(web::to(fallback::not_found));
+    }
+}
+
+/// Everything that operators reach, on a listener of its own.
+pub fn management(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
+    move |config| {
+        health_routes(config);
+        config
+            .service(get("/metrics".into(), web::to(health::metrics)))
+            .app_data(state)
+            .default_service(web::to(fallback::not_found));
+    }
+}
+
+fn health_routes(config: &mut ServiceConfig) {
+    config
+        .service(get("/health/live".into(), web::to(health::live)))
+        .service(get("/health/ready".into(), web::to(health::ready)));
+}
+
+fn get(path: String, route: Route) -> Resource {
+    web::resource(path)
+        .route(route.guard(guard::Any(guard::Get()).or(guard::Head())))
+        .default_service(web::to(fallback::only_get))
+}

@@ -1,7 +1,7 @@
 //! The log line of an HTTP request: its span, its level, its id. Must not know a header, a query string or a body.
 //!
-//! Handlers add what they learn with [`record_client_id`], [`record_oauth_error`] and [`record_cause`]; the
-//! one line at the end of the request carries it all, so a decision needs no line of its own.
+//! Whoever learns something adds it: the use cases to the current span, the handlers with
+//! [`record_oauth_error`] and [`record_cause`]; the one line at the end of the request carries it all, so a decision needs no line of its own.
 
 use std::fmt::Display;
 use std::time::Instant;
@@ -108,11 +108,6 @@ fn is_polled(route: &str) -> bool {
         || POLLED.iter().any(|prefix| route.starts_with(prefix))
 }
 
-/// Puts the client into the request's log line, once it is known who asks.
-pub fn record_client_id(request: &HttpRequest, client_id: &str) {
-    record(request, |span| span.record("client_id", client_id));
-}
-
 /// Puts the error code of the answer (`invalid_grant`, …) into the request's log line.
 pub fn record_oauth_error(request: &HttpRequest, code: &str) {
     record(request, |span| span.record("oauth_error", code));
@@ -178,7 +173,7 @@ mod tests {
     use crate::telemetry::capture::listen;
 
     async fn token(request: HttpRequest) -> HttpResponse {
-        record_client_id(&request, "app-1");
+        tracing::Span::current().record("client_id", "app-1");
         let nested = tracing::info_span!("nested");
         let _inside = nested.enter();
         record_oauth_error(&request, "invalid_grant");

@@ -10,8 +10,6 @@ pub struct Metadata {
     issuer: String,
     token_endpoint: String,
     jwks_uri: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    scopes_supported: Vec<String>,
     // RFC 8414 §2: REQUIRED; empty while there is no authorization endpoint.
     response_types_supported: [&'static str; 0],
     grant_types_supported: Vec<&'static str>,
@@ -19,13 +17,12 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// The document of the server at `issuer` with these scopes.
-    pub fn new(issuer: &str, scopes_supported: Vec<String>) -> Self {
+    /// The document of the server at `issuer`.
+    pub fn new(issuer: &str) -> Self {
         Self {
             issuer: issuer.to_owned(),
             token_endpoint: format!("{issuer}/token"),
             jwks_uri: format!("{issuer}/.well-known/jwks.json"),
-            scopes_supported,
             response_types_supported: [],
             grant_types_supported: GrantType::ALL.map(GrantType::as_str).to_vec(),
             token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str).to_vec(),
@@ -44,6 +41,6 @@ mod tests {
 
     #[test]
     fn the_document_says_what_is_on_and_nothing_else() {
-        insta::assert_snapshot!(Metadata::new("https://auth.example.com/id", vec![]).to_json(), @r#"{"issuer":"https://auth.example.com/id","token_endpoint":"https://auth.example.com/id/token","jwks_uri":"https://auth.example.com/id/.well-known/jwks.json","response_types_supported":[],"grant_types_supported":["client_credentials","password","refresh_token"],"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","none"]}"#);
+        insta::assert_snapshot!(Metadata::new("https://auth.example.com/id").to_json(), @r#"{"issuer":"https://auth.example.com/id","token_endpoint":"https://auth.example.com/id/token","jwks_uri":"https://auth.example.com/id/.well-known/jwks.json","response_types_supported":[],"grant_types_supported":["client_credentials","password","refresh_token"],"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","none"]}"#);
     }
 }

@@ -5,9 +5,19 @@
 
 mod support;
 
+mod pyjwt;
 mod support_works;
 mod tidy;
+mod token_endpoint;
 
 fn main() -> std::process::ExitCode {
-    support::runner::run([support_works::trials(), tidy::trials(), tidy::proof()])
+    // Before any test touches jsonwebtoken, which settles on a provider at its first use.
+    grantd::keys::install().expect("nobody was here before");
+    support::runner::run([
+        pyjwt::trials(),
+        support_works::trials(),
+        tidy::trials(),
+        tidy::proof(),
+        token_endpoint::trials(),
+    ])
 }

@@ -1,24 +1,17 @@
-//! The support's own proof: databases are real and private, absence is told from failure, PyJWT judges.
+//! The support's own proof: databases are real and private, absence is told from failure.
 
-use actix_web::{App, HttpServer, web};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use libtest_mimic::Completion;
-use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use crate::support::database::{DatabaseKind, TestDatabase};
-use crate::support::python::{Verification, verify_with_pyjwt};
 use crate::support::runner::{Absence, missing, outcome_of, trials};
 
 trials! {
     both: [what_is_written_is_read_back, two_tests_never_share_a_database],
     empty: [an_empty_database_has_no_table],
     plain: [a_panic_fails_its_trial_with_message_and_place, what_is_missing_is_counted_here_and_fails_in_ci],
-    alone: [pyjwt_takes_a_good_token_and_says_what_is_wrong_with_a_bad_one],
 }
 
 async fn what_is_written_is_read_back(database: TestDatabase) {
@@ -96,70 +89,4 @@ fn what_is_missing_is_counted_here_and_fails_in_ci() {
 /// A trial inside a trial needs a thread, as every trial has one.
 fn on_its_own_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::spawn(run).join().expect("a trial's panic stays inside it")
-}
-
-async fn pyjwt_takes_a_good_token_and_says_what_is_wrong_with_a_bad_one() {
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
-    let how = Verification {
-        jwks_url: serve(jwks(&key)),
-        issuer: String::from("https://issuer.example"),
-        audience: String::from("https://api.example"),
-    };
-    let good = json!({
-        "iss": "https://issuer.example", "aud": "https://api.example", "sub": "app", "client_id": "app",
-        "iat": 1_700_000_000, "exp": 4_000_000_000_u64, "jti": "1",
-    });
-
-    let accepted = verify_with_pyjwt(&how, &signed(&key, "at+jwt", &good)).await;
-
-    assert_eq!(accepted.as_ref(), Ok(&good));
-    for (claim, value, error) in [
-        ("iss", json!("https://thief.example"), "InvalidIssuerError"),
-        ("aud", json!("https://other.example"), "InvalidAudienceError"),
-        ("exp", json!(1_700_000_001), "ExpiredSignatureError"),
-        ("client_id", Value::Null, "MissingRequiredClaimError"),
-    ] {
-        let mut bad = good.clone();
-        bad[claim] = value;
-        let refused = verify_with_pyjwt(&how, &signed(&key, "at+jwt", &bad)).await;
-        let why = refused.expect_err(claim);
-        assert!(why.contains(error), "{claim}: {why}");
-    }
-    let refused = verify_with_pyjwt(&how, &signed(&key, "JWT", &good)).await;
-    assert!(refused.expect_err("an ID token").contains("at+jwt"));
-    let thief = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
-    let refused = verify_with_pyjwt(&how, &signed(&thief, "at+jwt", &good)).await;
-    assert!(refused.expect_err("a forged token").contains("InvalidSignatureError"));
-}
-
-fn signed(key: &rcgen::KeyPair, token_type: &str, claims: &Value) -> String {
-    let header = Header {
-        typ: Some(token_type.to_owned()),
-        kid: Some(String::from("one")),
-        ..Header::new(Algorithm::ES256)
-    };
-    let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).expect("a PKCS #8 key");
-    jsonwebtoken::encode(&header, claims, &key).expect("a signature")
-}
-
-fn jwks(key: &rcgen::KeyPair) -> Value {
-    // SEC 1 §2.3.3: an uncompressed point is 4, x, y.
-    let (x, y) = key.public_key_raw()[1..].split_at(32);
-    let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-    json!({"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "one", "alg": "ES256", "x": x, "y": y}]})
-}
-
-/// Serves one JSON document to whoever asks, for as long as the test runs; its address.
-fn serve(document: Value) -> String {
-    let app = move || {
-        let document = document.clone();
-        App::new().default_service(web::to(move || {
-            let document = web::Json(document.clone());
-            async move { document }
-        }))
-    };
-    let server = HttpServer::new(app).workers(1).disable_signals().bind("127.0.0.1:0").expect("a free port");
-    let address = server.addrs()[0];
-    actix_web::rt::spawn(server.run());
-    format!("http://{address}/")
 }

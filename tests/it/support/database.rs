@@ -4,6 +4,9 @@
 
 use std::sync::OnceLock;
 
+use grantd::app::open::open_database;
+use grantd::model::secret::PlainSecret;
+use grantd::storage::db::Location;
 use tempfile::TempDir;
 
 use super::postgres::{self, PostgresDatabase};
@@ -11,7 +14,13 @@ use super::postgres::{self, PostgresDatabase};
 /// Brings an empty database to what `serve` works on. Runs once per kind of database; each test gets a copy.
 ///
 /// Whatever it opens it must close: SQLite is copied as one file, and Postgres copies no database in use.
-async fn migrate(_url: &str) -> Result<(), String> {
+async fn migrate(url: &str) -> Result<(), String> {
+    let location = match url.strip_prefix("sqlite://") {
+        Some(path) => Location::Sqlite(path.into()),
+        None => Location::Postgres(PlainSecret::new(url.to_owned())),
+    };
+    let db = open_database(&location, None, true).await.map_err(|error| error.to_string())?;
+    db.close().await;
     Ok(())
 }
 

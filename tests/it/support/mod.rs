@@ -1,6 +1,7 @@
-//! What the tests stand on: the runner, the databases, and other people's tools. Knows no rule of grantd.
+//! What the tests stand on: the runner, the databases, the server, and other people's tools.
 
 pub(crate) mod database;
 pub(crate) mod postgres;
 pub(crate) mod python;
 pub(crate) mod runner;
+pub(crate) mod server;

@@ -1,0 +1,32 @@
+//! Which pages of other origins may ask what (the Fetch standard's CORS protocol).
+
+use actix_cors::Cors;
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+
+/// Keys and metadata: readable from anywhere, without credentials.
+pub(super) fn documents() -> Cors {
+    Cors::default()
+        .allow_any_origin()
+        .send_wildcard()
+        .allowed_methods([Method::GET, Method::HEAD])
+        .expose_headers(["etag", "x-request-id"])
+        .max_age(3600)
+}
+
+/// The endpoints: from the configured origins only. Other origins are answered too, without the headers that
+/// would let a page read the answer.
+pub(super) fn endpoints(allowed_origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods([Method::GET, Method::POST])
+        .allowed_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            // Swagger UI sends it.
+            HeaderName::from_static("x-requested-with"),
+            HeaderName::from_static("dpop"),
+        ])
+        .expose_headers(["retry-after", "www-authenticate", "x-request-id"])
+        .max_age(3600);
+    allowed_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}

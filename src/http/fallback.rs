@@ -1,0 +1,66 @@
+//! What is not there, what is not allowed, and the headers that every answer has: JSON for programs, a page for
+//! browsers.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, ALLOW, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use serde_json::json;
+use tracing_actix_web::RequestId;
+
+use super::pages::html;
+use super::views::{ErrorPage, NotFoundPage};
+
+/// No such address.
+pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
+    if wants_html(&request) {
+        return html(HttpResponse::NotFound().body(NotFoundPage::new(request.path()).render()));
+    }
+    HttpResponse::NotFound().json(json!({
+        "error": "not_found",
+        "error_description": "There is nothing at this address; /.well-known/oauth-authorization-server lists what there is.",
+    }))
+}
+
+/// An address that only reads.
+pub(super) async fn only_get(request: HttpRequest) -> HttpResponse {
+    let message = "This address takes GET and HEAD requests only.";
+    let mut response = match wants_html(&request) {
+        true => {
+            let id = request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
+            let page = ErrorPage {
+                status: StatusCode::METHOD_NOT_ALLOWED.as_u16(),
+                title: "Method not allowed".into(),
+                message: message.into(),
+                request_id: id,
+            };
+            html(HttpResponse::MethodNotAllowed().body(page.render()))
+        }
+        false => HttpResponse::MethodNotAllowed()
+            .json(json!({"error": "method_not_allowed", "error_description": message})),
+    };
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+/// A browser names `text/html`; a program that takes anything gets JSON.
+fn wants_html(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let html = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("text/html"));
+        html && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
+}
+
+/// Middleware: no answer is to be guessed at.
+pub(crate) async fn safe_headers<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let mut response = next.call(request).await?;
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}

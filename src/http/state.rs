@@ -1,0 +1,52 @@
+//! What the handlers share: the app and what never changes while the server runs.
+
+use std::sync::Arc;
+
+use actix_web::web::Bytes;
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::app::App;
+use crate::protocol::metadata::Metadata;
+
+use super::draining::Draining;
+
+/// The handlers' view of the server.
+pub struct HttpState {
+    pub(super) app: Arc<App>,
+    pub(super) draining: Draining,
+    /// The metadata document and its entity tag.
+    pub(super) metadata: (Bytes, String),
+    allowed_origins: Vec<String>,
+    issuer_path: String,
+}
+
+impl HttpState {
+    /// For the app, with the origins whose pages may ask the endpoints.
+    pub fn new(app: Arc<App>, issuer_path: &str, allowed_origins: Vec<String>, draining: Draining) -> Self {
+        let metadata = Bytes::from(Metadata::new(&app.policy().issuer).to_json());
+        let digest = digest::digest(&digest::SHA256, &metadata);
+        let etag = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]);
+        Self {
+            app,
+            draining,
+            metadata: (metadata, etag),
+            allowed_origins,
+            issuer_path: issuer_path.to_owned(),
+        }
+    }
+
+    pub(super) fn allowed_origins(&self) -> &[String] {
+        &self.allowed_origins
+    }
+
+    pub(super) fn issuer_path(&self) -> &str {
+        &self.issuer_path
+    }
+
+    /// The full address of something below the issuer.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.app.policy().issuer)
+    }
+}
