@@ -143,8 +143,8 @@ impl App {
 
     /// One client.
     pub async fn find_client(&self, id: &ClientId) -> Result<Client, AdminError> {
-        let all = clients::list(&self.db).await?;
-        all.into_iter().find(|client| client.id == *id).ok_or_else(|| not_found(id))
+        let mut tx = self.db.begin().await?;
+        clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))
     }
 
     async fn secret_for(

@@ -59,21 +59,44 @@ pub async fn list(
     which: Which<'_>,
     now: Timestamp,
 ) -> Result<Vec<Family>, StorageError> {
-    let (user, client, family) = which.columns();
-    let families: Vec<FamilyRow> = rows!(
-        on,
-        FamilyRow,
-        "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
-         from families
-         where user_id = coalesce($1, user_id) and client_id = coalesce($2, client_id) and id = coalesce($3, id)
-           and expires_at > $4
-         order by auth_time desc, id",
-        user,
-        client,
-        family,
-        now.as_secs(),
-    );
+    // One literal for each, so that each has its index.
+    let families: Vec<FamilyRow> = match which {
+        Which::User(id) => rows!(
+            on,
+            FamilyRow,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+                    auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+             from families where user_id = $2 and expires_at > $1 order by auth_time desc, id",
+            now.as_secs(),
+            id.to_string()
+        ),
+        Which::Client(id) => rows!(
+            on,
+            FamilyRow,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+                    auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+             from families where client_id = $2 and expires_at > $1 order by auth_time desc, id",
+            now.as_secs(),
+            id.as_str()
+        ),
+        Which::Family(id) => rows!(
+            on,
+            FamilyRow,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+                    auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+             from families where id = $2 and expires_at > $1 order by auth_time desc, id",
+            now.as_secs(),
+            id.to_string()
+        ),
+        Which::All => rows!(
+            on,
+            FamilyRow,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+                    auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+             from families where expires_at > $1 order by auth_time desc, id",
+            now.as_secs()
+        ),
+    };
     families.into_iter().map(FamilyRow::into_model).collect()
 }
 
@@ -152,34 +175,44 @@ pub async fn revoke(
     reason: RevocationReason,
     now: Timestamp,
 ) -> Result<u64, StorageError> {
-    let (user, client, family) = which.columns();
-    Ok(execute!(
-        tx,
-        "update families set revoked_at = $4, revoked_reason = $5
-         where user_id = coalesce($1, user_id) and client_id = coalesce($2, client_id) and id = coalesce($3, id)
-           and revoked_at is null and expires_at > $4",
-        user,
-        client,
-        family,
-        now.as_secs(),
-        reason.as_str(),
-    ))
+    Ok(match which {
+        Which::User(id) => execute!(
+            tx,
+            "update families set revoked_at = $1, revoked_reason = $2
+             where user_id = $3 and revoked_at is null and expires_at > $1",
+            now.as_secs(),
+            reason.as_str(),
+            id.to_string()
+        ),
+        Which::Client(id) => execute!(
+            tx,
+            "update families set revoked_at = $1, revoked_reason = $2
+             where client_id = $3 and revoked_at is null and expires_at > $1",
+            now.as_secs(),
+            reason.as_str(),
+            id.as_str()
+        ),
+        Which::Family(id) => execute!(
+            tx,
+            "update families set revoked_at = $1, revoked_reason = $2
+             where id = $3 and revoked_at is null and expires_at > $1",
+            now.as_secs(),
+            reason.as_str(),
+            id.to_string()
+        ),
+        Which::All => execute!(
+            tx,
+            "update families set revoked_at = $1, revoked_reason = $2
+             where revoked_at is null and expires_at > $1",
+            now.as_secs(),
+            reason.as_str()
+        ),
+    })
 }
 
 /// Deletes families whose time was over before `before`; gives their number.
 pub async fn purge(tx: &mut Tx, before: Timestamp) -> Result<u64, StorageError> {
     Ok(execute!(tx, "delete from families where expires_at < $1", before.as_secs()))
-}
-
-impl Which<'_> {
-    fn columns(&self) -> (Option<String>, Option<String>, Option<String>) {
-        match self {
-            Self::User(id) => (Some(id.to_string()), None, None),
-            Self::Client(id) => (None, Some(id.to_string()), None),
-            Self::Family(id) => (None, None, Some(id.to_string())),
-            Self::All => (None, None, None),
-        }
-    }
 }
 
 impl FamilyRow {
