@@ -1,7 +1,6 @@
 //! The password grant: throttle, hash, decide, then one transaction for everything a login changes.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use crate::model::client::{Client, GrantType};
 use crate::model::id::FamilyId;
@@ -19,7 +18,7 @@ use crate::storage::{StorageError, families, login_failures, users};
 use super::authenticate_client::AuthenticatedClient;
 use super::exchange::source_of;
 use super::issue::{Issue, issue};
-use super::throttle::Attempt;
+use super::throttle::{Attempt, Pair};
 use super::{App, random};
 
 /// Answers a password grant.
@@ -34,23 +33,16 @@ pub(super) async fn login(
     let client = authenticated.client();
     password::check_wish(wish, client)?;
 
-    // An attempt is counted before the hash is computed, so that parallel guesses are counted too; one that turns
-    // out right, or could not be judged, is taken back.
     let name: Option<Username> = username.parse().ok();
     let account = app.accounts.hash(name.as_ref().map_or(username, Username::as_str));
-    let source = source_of(authenticated, address);
-    let attempt = Attempt::begin(app, account, &source).await?;
+    let attempt = Attempt::begin(app, Pair { account, source: source_of(authenticated, address) }).await?;
     let user = match &name {
         Some(name) => users::find_by_username(&app.db, name).await?,
         None => None,
     };
-    let rehashed = match verify(app, user.as_ref(), &given).await {
-        Ok(Verdict::Match { rehashed }) => rehashed,
-        Ok(Verdict::Mismatch) => return Err(GrantFailure::Credentials.into()),
-        Err(error) => {
-            attempt.take_back(app).await?;
-            return Err(error);
-        }
+    let Verdict::Match { rehashed } = verify(app, user.as_ref(), &given).await? else {
+        attempt.fail().await?;
+        return Err(GrantFailure::Credentials.into());
     };
     let owner = user.as_ref();
 
@@ -58,8 +50,8 @@ pub(super) async fn login(
     let granted = match password::decide(wish, client, owner, directory.role_table()) {
         Ok(granted) => granted,
         Err(error) => {
-            if !matches!(error, TokenError::Grant(_)) {
-                attempt.take_back(app).await?;
+            if matches!(error, TokenError::Grant(_)) {
+                attempt.fail().await?;
             }
             return Err(error);
         }
@@ -70,12 +62,12 @@ pub(super) async fn login(
     let now = app.clock.now();
     let family = client
         .allows(GrantType::RefreshToken)
-        .then(|| begin_family(app, client, user, &granted, source_of(authenticated, address), now));
+        .then(|| begin_family(app, client, user, &granted, attempt.pair().source.clone(), now));
     let mut tx = app.db.begin().await?;
     if !users::record_login(&mut tx, user.id, &user.password_hash, rehashed.as_deref(), now).await? {
         return Err(GrantFailure::Credentials.into());
     }
-    login_failures::forget(&mut tx, &account, &source).await?;
+    login_failures::forget(&mut tx, &attempt.pair().account, &attempt.pair().source).await?;
     if let Some(family) = &family
         && !families::insert(&mut tx, family).await?
     {
@@ -142,6 +134,3 @@ impl From<StorageError> for TokenError {
         }
     }
 }
-
-/// How long a client is asked to wait when the throttle cannot be read off.
-pub(super) const SOON: Duration = Duration::from_secs(1);

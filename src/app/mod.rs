@@ -42,7 +42,7 @@ use crate::storage::Db;
 use self::client_secrets::SecretHasher;
 use self::clock::Clock;
 use self::directory::Directory;
-use self::throttle::AccountHasher;
+use self::throttle::{AccountHasher, Attempts};
 
 /// What the operator decided, as far as the use cases need it.
 #[derive(Clone, Debug)]
@@ -78,6 +78,7 @@ pub struct App {
     pub(crate) sealer: Sealer,
     pub(crate) secrets: SecretHasher,
     pub(crate) accounts: AccountHasher,
+    pub(crate) attempts: Attempts,
     pub(crate) refresh_key: RefreshTokenKey,
     /// Clients and roles as they were less than a second ago.
     pub(crate) directory: ArcSwap<Directory>,

@@ -19,7 +19,7 @@ use super::client_secrets::SecretHasher;
 use super::clock::Clock;
 use super::directory::Directory;
 use super::error::AdminError;
-use super::throttle::AccountHasher;
+use super::throttle::{AccountHasher, Attempts};
 use super::{App, Policy, random};
 
 /// Where the encryption key is.
@@ -115,6 +115,7 @@ impl App {
             sealer: Sealer::new(&key),
             secrets: SecretHasher::new(&key.derive(Purpose::ClientSecrets)),
             accounts: AccountHasher::new(&key.derive(Purpose::LoginFailures)),
+            attempts: Attempts::default(),
             refresh_key: RefreshTokenKey::new(&key.derive(Purpose::RefreshTokens)),
             directory: ArcSwap::from_pointee(Directory::load(&db, revisions).await?),
             ring: ArcSwap::from_pointee(KeyRing::new(Vec::new())),

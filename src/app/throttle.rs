@@ -1,14 +1,19 @@
-//! Counts failed logins: one conditional statement an attempt, before the password is hashed.
+//! Counts failed logins. As many attempts of one account and source run at once as may still fail; the others stand
+//! in line, so that parallel guesses gain nothing and parallel logins with the right password lose nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
+use tokio::sync::Notify;
 
 use crate::model::login_failures::Failures;
 use crate::protocol::error::TokenError;
-use crate::protocol::throttle::{DAY, wait};
+use crate::protocol::throttle::{DAY, left_before_waiting, wait};
 use crate::storage::login_failures;
 
 use super::App;
-use super::login::SOON;
 
 /// Turns a login name into what is stored of it. People type passwords into the wrong field.
 pub(crate) struct AccountHasher(hmac::Key);
@@ -23,50 +28,140 @@ impl AccountHasher {
     }
 }
 
-/// A login attempt that has been counted as failed until it turns out otherwise.
-pub(super) struct Attempt<'a> {
-    account: [u8; 32],
-    source: &'a str,
-    before: Option<Failures>,
-    counted: Failures,
+/// An account and where its logins come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pair {
+    pub(super) account: [u8; 32],
+    pub(super) source: String,
 }
 
+/// The attempts that run in this instance right now; no entry outlives its attempts.
+#[derive(Default)]
+pub(crate) struct Attempts(Mutex<HashMap<Pair, Arc<Line>>>);
+
+/// The attempts of one pair.
+#[derive(Default)]
+struct Line {
+    state: Mutex<LineState>,
+    moved: Notify,
+}
+
+#[derive(Clone, Copy, Default)]
+struct LineState {
+    running: u32,
+    /// How many have ended since the line was formed: tells a stale reading of the failures.
+    ended: u64,
+}
+
+/// An attempt that may go on to have its password looked at. Dropped, it makes room for the next.
+pub(super) struct Attempt<'a> {
+    app: &'a App,
+    pair: Pair,
+    line: Arc<Line>,
+}
+
+/// How long an attempt stands in line for others of its pair.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl<'a> Attempt<'a> {
-    /// Counts an attempt, or refuses it: the same for names that exist and names that do not.
-    pub(super) async fn begin(app: &App, account: [u8; 32], source: &'a str) -> Result<Self, TokenError> {
-        // Another request may count in between; after a few rounds somebody is guessing in parallel.
-        for _ in 0..4 {
-            let now = app.clock.now();
-            let before = login_failures::find(&app.db, &account, source).await?;
-            if let Some(retry_after) = wait(before.as_ref(), &app.policy.throttle, now) {
-                return Err(TokenError::Throttled { retry_after });
-            }
+    /// Waits for a place in the line, or refuses: the same for names that exist and names that do not.
+    pub(super) async fn begin(app: &'a App, pair: Pair) -> Result<Self, TokenError> {
+        let line = Arc::clone(lock(&app.attempts.0).entry(pair.clone()).or_default());
+        let waiting = Waiting { app, pair: &pair, line: &line };
+        let place = tokio::time::timeout(PATIENCE, waiting.take_place()).await;
+        let taken = place.unwrap_or(Err(TokenError::Busy));
+        drop(waiting);
+        taken.map(|()| Self { app, pair, line })
+    }
+
+    /// Counts the attempt as failed. Only then does it make room, so that who is next sees the count.
+    pub(super) async fn fail(self) -> Result<(), TokenError> {
+        let Pair { account, source } = &self.pair;
+        loop {
+            let now = self.app.clock.now();
+            let before = login_failures::find(&self.app.db, account, source).await?;
             let counted = match before.filter(|failures| now < failures.first_at.plus(DAY)) {
                 None => Failures { count: 1, first_at: now, last_at: now },
                 Some(failures) => {
                     Failures { count: failures.count.saturating_add(1), last_at: now, ..failures }
                 }
             };
-            let mut tx = app.db.begin().await?;
-            if login_failures::count(&mut tx, &account, source, before.as_ref(), &counted).await? {
+            let mut tx = self.app.db.begin().await?;
+            if login_failures::count(&mut tx, account, source, before.as_ref(), &counted).await? {
                 tx.commit().await?;
-                return Ok(Self { account, source, before, counted });
+                return Ok(());
             }
         }
-        Err(TokenError::Throttled { retry_after: SOON })
     }
 
-    /// Puts the count back: the password was right, or nobody looked at it.
-    pub(super) async fn take_back(self, app: &App) -> Result<(), TokenError> {
-        let mut tx = app.db.begin().await?;
-        match &self.before {
-            None => login_failures::forget(&mut tx, &self.account, self.source).await?,
-            Some(before) => {
-                let counted = Some(&self.counted);
-                login_failures::count(&mut tx, &self.account, self.source, counted, before).await?;
-            }
-        }
-        tx.commit().await?;
-        Ok(())
+    /// Whose attempt it is.
+    pub(super) const fn pair(&self) -> &Pair {
+        &self.pair
     }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        {
+            let mut state = lock(&self.line.state);
+            state.running -= 1;
+            state.ended += 1;
+        }
+        self.line.moved.notify_waiters();
+        forget_if_unused(self.app, &self.pair, &self.line);
+    }
+}
+
+/// Somebody who stands in line.
+struct Waiting<'a> {
+    app: &'a App,
+    pair: &'a Pair,
+    line: &'a Arc<Line>,
+}
+
+impl Waiting<'_> {
+    async fn take_place(&self) -> Result<(), TokenError> {
+        loop {
+            let moved = self.line.moved.notified();
+            let before = *lock(&self.line.state);
+            let Pair { account, source } = self.pair;
+            let failures = login_failures::find(&self.app.db, account, source).await?;
+            let now = self.app.clock.now();
+            if let Some(retry_after) = wait(failures.as_ref(), &self.app.policy.throttle, now) {
+                return Err(TokenError::Throttled { retry_after });
+            }
+            let room = left_before_waiting(failures.as_ref(), &self.app.policy.throttle, now);
+            {
+                let mut state = lock(&self.line.state);
+                // Read before the last one ended, the failures may be one too few: look again.
+                if state.ended != before.ended {
+                    continue;
+                }
+                if state.running < room {
+                    state.running += 1;
+                    return Ok(());
+                }
+            }
+            moved.await;
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        forget_if_unused(self.app, self.pair, self.line);
+    }
+}
+
+/// Takes the line away with the last who stands in it: the map holds one reference, the caller one.
+fn forget_if_unused(app: &App, pair: &Pair, line: &Arc<Line>) {
+    let mut lines = lock(&app.attempts.0);
+    if Arc::strong_count(line) <= 2 && lock(&line.state).running == 0 {
+        lines.remove(pair);
+    }
+}
+
+/// A panic elsewhere leaves counters, which stay usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -29,6 +29,12 @@ pub fn wait(failures: Option<&Failures>, rules: &ThrottleRules, now: Timestamp) 
     u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis)
 }
 
+/// How many attempts may run at once without more failures than the rules forgive; at least one.
+pub fn left_before_waiting(failures: Option<&Failures>, rules: &ThrottleRules, now: Timestamp) -> u32 {
+    let failed = failures.filter(|failures| now < failures.first_at.plus(DAY)).map_or(0, |f| f.count);
+    rules.free_attempts.saturating_sub(failed).max(1)
+}
+
 fn delay(count: u32, rules: &ThrottleRules) -> Option<Ttl> {
     if count >= rules.daily_limit {
         return Some(rules.max_delay);
@@ -61,6 +67,18 @@ mod tests {
         assert_eq!(waits(40, 10, 10), Some(900));
         assert_eq!(waits(100, 10, 500), Some(410));
         assert_eq!(waits(u32::MAX, 10, 10), Some(900));
+    }
+
+    #[test]
+    fn as_many_may_run_at_once_as_may_still_fail_for_free() {
+        let now = Timestamp::from_secs(10);
+        let left = |count| {
+            let failures = Failures { count, first_at: Timestamp::from_secs(0), last_at: now };
+            left_before_waiting(Some(&failures), &RULES, now)
+        };
+
+        assert_eq!(left_before_waiting(None, &RULES, now), 5);
+        assert_eq!((left(1), left(4), left(5), left(500)), (4, 1, 1, 1));
     }
 
     #[test]
