@@ -255,7 +255,10 @@ impl Server {
         if let Some(management) = management {
             management.abort();
         }
-        self.app.close().await;
+        // A database that hangs must not keep the process from ending.
+        if tokio::time::timeout(Duration::from_secs(2), self.app.close()).await.is_err() {
+            tracing::warn!("the database did not let go of its connections in time");
+        }
         outcome
     }
 
@@ -274,11 +277,13 @@ async fn drain(draining: &Draining, grace: Duration, handles: &[ServerHandle]) {
         for handle in handles {
             handle.pause().await;
         }
-        while draining.under_way() > 0 {
+        // Quiet for a moment, not just now: an answer that is made is not yet sent, and a request may still arrive on
+        // a connection that was kept.
+        let mut quiet = 0;
+        while quiet < 10 {
             tokio::time::sleep(Duration::from_millis(10)).await;
+            quiet = if draining.under_way() > 0 { 0 } else { quiet + 1 };
         }
-        // An answer that is made is not yet sent.
-        tokio::time::sleep(Duration::from_millis(50)).await;
     });
     if ended.await.is_err() {
         tracing::warn!(

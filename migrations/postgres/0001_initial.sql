@@ -82,6 +82,7 @@ create table signing_keys (
     state        text   not null, -- pending | active | retired
     sealed       bytea  not null,
     created_at   bigint not null,
+    longest_ttl  bigint not null, -- seconds: the longest life of any token it may have signed
     activates_at bigint not null, -- when it may sign, or began to
     retired_at   bigint,
     retires_at   bigint           -- when it leaves the JWKS

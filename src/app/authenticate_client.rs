@@ -1,17 +1,20 @@
 //! Client authentication: the only file that can make an [`AuthenticatedClient`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::client::{AuthMethod, Client};
 use crate::model::id::ClientId;
-use crate::model::secret::HashedSecret;
-use crate::passwords::{PoolError, Verdict};
+use crate::model::secret::{HashedSecret, judge_foreign_secret};
+use crate::passwords::Verdict;
 use crate::protocol::client_auth::{Pair, Presented};
 use crate::protocol::error::{ClientAuthFailure, TokenError};
 
 use super::App;
 use super::client_secrets::SecretHasher;
+use super::exchange::network_of;
 use super::login::pool_error;
+use super::throttle::{self, Attempt};
 
 /// Proof that a client is who it says: by its secret, or by being registered as one that has none.
 #[derive(Clone, Debug)]
@@ -28,16 +31,17 @@ impl AuthenticatedClient {
 pub async fn authenticate_client(
     app: &App,
     presented: &Presented,
+    source: IpAddr,
 ) -> Result<AuthenticatedClient, TokenError> {
     let header_used = presented.header_used();
     let checked = match presented {
         Presented::Public { client_id } => check_public(app, client_id),
-        Presented::Post(pair) => check_pair(app, pair, AuthMethod::ClientSecretPost).await?,
+        Presented::Post(pair) => check_pair(app, pair, AuthMethod::ClientSecretPost, source).await?,
         Presented::Basic { decoded, raw } => {
             let method = presented.method();
-            match (check_pair(app, decoded, method).await?, raw) {
+            match (check_pair(app, decoded, method, source).await?, raw) {
                 // The second reading of the same header: many clients do not form-encode (RFC 6749 §2.3.1).
-                (Err(_), Some(raw)) => check_pair(app, raw, method).await?,
+                (Err(_), Some(raw)) => check_pair(app, raw, method, source).await?,
                 (checked, _) => checked,
             }
         }
@@ -53,7 +57,12 @@ fn check_public(app: &App, client_id: &str) -> Checked {
     Ok(client)
 }
 
-async fn check_pair(app: &App, pair: &Pair, method: AuthMethod) -> Result<Checked, TokenError> {
+async fn check_pair(
+    app: &App,
+    pair: &Pair,
+    method: AuthMethod,
+    source: IpAddr,
+) -> Result<Checked, TokenError> {
     if method == AuthMethod::None {
         return Ok(check_public(app, &pair.client_id));
     }
@@ -69,7 +78,7 @@ async fn check_pair(app: &App, pair: &Pair, method: AuthMethod) -> Result<Checke
         });
     let mut proved = SecretHasher::is_among(&digest, stored);
     if !proved && let Some(client) = &client {
-        proved = check_weak(app, client, pair).await?;
+        proved = check_weak(app, client, pair, source).await?;
     }
 
     Ok(match client {
@@ -79,17 +88,31 @@ async fn check_pair(app: &App, pair: &Pair, method: AuthMethod) -> Result<Checke
     })
 }
 
-/// Secrets that were brought in and are weak stand behind the same slow hash as passwords.
-async fn check_weak(app: &App, client: &Client, pair: &Pair) -> Result<bool, TokenError> {
-    for secret in client.live_secrets(app.clock.now()) {
-        let HashedSecret::Argon2(phc) = &secret.hashed else { continue };
-        match app.pool.verify(pair.secret.clone(), Some(phc.clone())).await {
-            Ok(Verdict::Match { .. }) => return Ok(true),
-            Ok(Verdict::Mismatch) => {}
-            Err(PoolError::Unusable(error)) => return Err(TokenError::Internal(error.to_string())),
-            Err(error) => return Err(pool_error(error)),
+/// Secrets that were brought in and are weak stand behind the same slow hash and the same throttle as passwords: they
+/// can be guessed, and each guess costs.
+async fn check_weak(app: &App, client: &Client, pair: &Pair, source: IpAddr) -> Result<bool, TokenError> {
+    let weak: Vec<&String> = client
+        .live_secrets(app.clock.now())
+        .filter_map(|secret| match &secret.hashed {
+            HashedSecret::Argon2(phc) => Some(phc),
+            HashedSecret::Hmac(_) => None,
+        })
+        .collect();
+    // What could never have been stored is not hashed; so of the two readings of one header at most one is.
+    let impossible = judge_foreign_secret(pair.secret.expose()).is_err();
+    if weak.is_empty() || impossible || !client.is_enabled() {
+        return Ok(false);
+    }
+    let account = app.accounts.hash(&format!("client\0{}", client.id));
+    let attempt = Attempt::begin(app, throttle::Pair { account, source: network_of(source) }).await?;
+    for phc in weak {
+        let verdict = app.pool.verify(pair.secret.clone(), Some(phc.clone())).await.map_err(pool_error)?;
+        if verdict != Verdict::Mismatch {
+            attempt.succeed().await?;
+            return Ok(true);
         }
     }
+    attempt.fail().await?;
     Ok(false)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::time::Ttl;
 use crate::protocol::throttle::DAY;
-use crate::storage::revisions;
+use crate::storage::revisions::{self, Revisions};
 use crate::storage::{families, login_failures};
 
 use super::App;
@@ -37,15 +37,14 @@ impl App {
         if now == seen {
             return Ok(());
         }
-        if (now.clients, now.roles) == (seen.clients, seen.roles) {
+        if (now.clients, now.roles) != (seen.clients, seen.roles) {
+            let without_keys = Revisions { keys: seen.keys, ..now };
+            let directory = Directory::load(&self.db, without_keys).await?;
+            self.directory.store(Arc::new(directory));
+        }
+        if now.keys != seen.keys {
             self.reload_keys().await?;
             self.directory.store(Arc::new(self.directory.load().at(now)));
-        } else {
-            let directory = Directory::load(&self.db, now).await?;
-            if now.keys != seen.keys {
-                self.reload_keys().await?;
-            }
-            self.directory.store(Arc::new(directory));
         }
         Ok(())
     }
@@ -103,7 +102,8 @@ impl App {
     pub async fn purge(&self) -> Result<(), AdminError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        let families = families::purge(&mut tx, now.minus(KEEP_ENDED)).await?;
+        let over = now.minus(KEEP_ENDED);
+        let families = families::purge(&mut tx, over, over.minus(self.policy.families.idle_ttl)).await?;
         let failures = login_failures::purge(&mut tx, now.minus(DAY)).await?;
         tx.commit().await?;
         if families + failures > 0 {

@@ -7,6 +7,7 @@ use crate::model::secret::{HashedSecret, PlainSecret};
 use crate::model::session::RevocationReason;
 use crate::model::time::Ttl;
 use crate::storage::families::Which;
+use crate::storage::revisions::{Subject, bump};
 use crate::storage::{StorageError, clients, families};
 
 use super::client_secrets::{generate, hash_foreign};
@@ -59,6 +60,9 @@ impl App {
         change: impl FnOnce(Registration) -> Registration,
     ) -> Result<WithSecret, AdminError> {
         let mut tx = self.db.begin().await?;
+        // First of all, because its row lock lets one change at a time read and write: on Postgres the later of two
+        // would otherwise write back what the earlier one took away.
+        bump(&mut tx, Subject::Clients).await?;
         let mut client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         client.registration = checked(change(client.registration))?;
         clients::update(&mut tx, id, &client.registration).await?;
@@ -95,6 +99,7 @@ impl App {
         let (new, secret) = self.secret_for(id, &known.registration, secret).await?;
 
         let mut tx = self.db.begin().await?;
+        bump(&mut tx, Subject::Clients).await?;
         let client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let expires_at = keep_old.filter(|keep| !keep.is_zero()).map(|keep| now.plus(keep));
         let old = client.secrets.into_iter().next().filter(|_| expires_at.is_some());
@@ -114,12 +119,9 @@ impl App {
         if !clients::set_disabled(&mut tx, id, at).await? {
             return Err(not_found(id));
         }
-        let ended = match switch {
-            Switch::Off => {
-                families::revoke(&mut tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?
-            }
-            Switch::On => 0,
-        };
+        // On switching on as well: a login that was under way while the client was switched off may have left one.
+        let ended =
+            families::revoke(&mut tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
         tx.commit().await?;
         tracing::info!(client_id = %id, enabled = (switch == Switch::On), sessions_ended = ended, "client switched");
         Ok(ended)

@@ -1,6 +1,6 @@
 //! A token request from credentials to tokens: the use case behind `POST /token`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::protocol::client_auth::Presented;
 use crate::protocol::error::TokenError;
@@ -11,7 +11,7 @@ use crate::protocol::token_response::TokenResponse;
 
 use super::App;
 use super::authenticate_client::{AuthenticatedClient, authenticate_client};
-use super::issue::{Issue, issue};
+use super::issue::{Issue, issue, signer_for};
 use super::login::login;
 use super::refresh::refresh;
 
@@ -29,7 +29,7 @@ pub struct Exchange<'a> {
 pub async fn exchange(app: &App, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
     let presented = Presented::read(request.authorization, request.params)?;
     let wanted = TokenRequest::parse(request.params);
-    let authenticated = authenticate_client(app, &presented).await?;
+    let authenticated = authenticate_client(app, &presented, request.source).await?;
     let client = authenticated.client();
     tracing::Span::current().record("client_id", client.id.as_str());
     let wanted = wanted?;
@@ -38,6 +38,8 @@ pub async fn exchange(app: &App, request: Exchange<'_>) -> Result<TokenResponse,
     if !client.allows(grant_type) {
         return Err(TokenError::UnauthorizedClient(grant_type));
     }
+    // Before anything is consumed: a client's algorithm may be a moment older here than its first key.
+    signer_for(app, client)?;
 
     match wanted {
         TokenRequest::ClientCredentials(wish) => {
@@ -56,9 +58,30 @@ pub async fn exchange(app: &App, request: Exchange<'_>) -> Result<TokenResponse,
 /// Where a request of this client counts as coming from: a client that authenticates is its own source, whatever
 /// back-end address it sends from; a public client is where it is.
 pub(super) fn source_of(client: &AuthenticatedClient, address: IpAddr) -> String {
-    if client.client().is_public() {
-        address.to_canonical().to_string()
-    } else {
-        format!("client {}", client.client().id)
+    if client.client().is_public() { network_of(address) } else { format!("client {}", client.client().id) }
+}
+
+/// The address, or for IPv6 the network of it that one subscriber has: whoever owns a /64 owns 2^64 addresses, and
+/// an honest phone changes among them.
+pub(super) fn network_of(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() & (!0u128 << 64))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_addresses_of_one_subscriber_are_one_source() {
+        let of = |text: &str| network_of(text.parse().expect("an address"));
+
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
     }
 }

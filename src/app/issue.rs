@@ -1,5 +1,8 @@
 //! Signs the access token and puts the answer together.
 
+use std::sync::Arc;
+
+use crate::keys::SigningKey;
 use crate::model::client::Client;
 use crate::model::secret::PlainSecret;
 use crate::model::time::Timestamp;
@@ -26,7 +29,7 @@ pub(super) struct Issue<'a> {
 /// Makes the answer. Everything that must be durable is so by now.
 pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenError> {
     let Issue { client, subject, granted, refresh_token } = issue;
-    let algorithm = client.registration.alg.unwrap_or(app.policy.algorithm);
+    let key = signer_for(app, client)?;
     let ttl = client.registration.access_ttl.unwrap_or(app.policy.access_ttl);
     let token_id = random::name();
     let claims = Claims::new(&Facts {
@@ -46,16 +49,20 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
         ttl,
     });
 
-    let ring = app.ring.load();
-    let key = ring
-        .signer(algorithm)
-        .ok_or_else(|| TokenError::Unavailable(format!("there is no active {algorithm} key yet")))?;
     let access_token = key.sign(TYP, &claims).map_err(|error| TokenError::Internal(error.to_string()))?;
-    metrics::counter!("grantd_tokens_issued_total", "alg" => algorithm.as_str()).increment(1);
+    metrics::counter!("grantd_tokens_issued_total", "alg" => key.algorithm().as_str()).increment(1);
     Ok(TokenResponse {
         access_token: PlainSecret::new(access_token),
         expires_in: ttl,
         refresh_token,
         scope: granted.scope,
     })
+}
+
+/// The key that signs tokens of `client` now.
+pub(super) fn signer_for(app: &App, client: &Client) -> Result<Arc<SigningKey>, TokenError> {
+    let algorithm = client.registration.alg.unwrap_or(app.policy.algorithm);
+    let ring = app.ring.load();
+    let missing = || TokenError::Unavailable(format!("there is no active {algorithm} key yet"));
+    ring.signer(algorithm).cloned().ok_or_else(missing)
 }

@@ -63,21 +63,50 @@ pub(super) async fn login(
     let family = client
         .allows(GrantType::RefreshToken)
         .then(|| begin_family(app, client, user, &granted, attempt.pair().source.clone(), now));
-    let mut tx = app.db.begin().await?;
-    if !users::record_login(&mut tx, user.id, &user.password_hash, rehashed.as_deref(), now).await? {
-        return Err(GrantFailure::Credentials.into());
+    let login = Login { user, pair: attempt.pair(), family: family.as_ref(), now };
+    if !persist(app, &login, &user.password_hash, rehashed.as_deref()).await? {
+        // Switched off, given another password, or a login beside this one has just renewed the hash.
+        let renewed = users::find(&app.db, user.id).await?.filter(User::is_enabled);
+        let verdict = verify(app, renewed.as_ref(), &given).await?;
+        let same_password = matches!(verdict, Verdict::Match { .. });
+        let renewed = renewed.filter(|_| same_password).ok_or(GrantFailure::Credentials)?;
+        if !persist(app, &login, &renewed.password_hash, None).await? {
+            return Err(GrantFailure::Credentials.into());
+        }
     }
-    login_failures::forget(&mut tx, &attempt.pair().account, &attempt.pair().source).await?;
-    if let Some(family) = &family
+
+    let refresh_token =
+        family.map(|family| app.refresh_key.token(family.id, &family.secret, family.generation));
+    issue(app, Issue { client, subject: Some((user, now)), granted, refresh_token })
+}
+
+/// What a login changes.
+struct Login<'a> {
+    user: &'a User,
+    pair: &'a Pair,
+    family: Option<&'a Family>,
+    now: Timestamp,
+}
+
+/// All of it or nothing: `false` if the password whose hash was `verified` is not the user's any more.
+async fn persist(
+    app: &App,
+    login: &Login<'_>,
+    verified: &str,
+    rehashed: Option<&str>,
+) -> Result<bool, TokenError> {
+    let mut tx = app.db.begin().await?;
+    if !users::record_login(&mut tx, login.user.id, verified, rehashed, login.now).await? {
+        return Ok(false);
+    }
+    login_failures::forget(&mut tx, &login.pair.account, &login.pair.source).await?;
+    if let Some(family) = login.family
         && !families::insert(&mut tx, family).await?
     {
         return Err(TokenError::UnauthorizedClient(GrantType::RefreshToken));
     }
     tx.commit().await?;
-
-    let refresh_token =
-        family.map(|family| app.refresh_key.token(family.id, &family.secret, family.generation));
-    issue(app, Issue { client, subject: Some((user, now)), granted, refresh_token })
+    Ok(true)
 }
 
 /// Costs the same whether the user exists or not.
@@ -85,7 +114,14 @@ async fn verify(app: &App, user: Option<&User>, given: &PlainSecret) -> Result<V
     let prepared = app.policy.passwords.prepare_for_login(given.expose());
     let stored = user.filter(|_| prepared.is_some()).map(|user| user.password_hash.clone());
     let password = prepared.unwrap_or_else(|| PlainSecret::new(String::new()));
-    app.pool.verify(password, stored).await.map_err(pool_error)
+    match app.pool.verify(password, stored).await {
+        // To the outside like a wrong password; an operator sets a new one.
+        Err(PoolError::Unusable(cause)) => {
+            tracing::error!(%cause, "a stored password hash cannot be used: set the password anew");
+            Ok(Verdict::Mismatch)
+        }
+        verdict => verdict.map_err(pool_error),
+    }
 }
 
 fn begin_family(

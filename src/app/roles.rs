@@ -3,6 +3,7 @@
 
 use crate::model::role::{Role, RoleName};
 use crate::model::scope::Scope;
+use crate::storage::revisions::{Subject, bump};
 use crate::storage::{StorageError, Tx, roles, users};
 
 use super::App;
@@ -60,6 +61,8 @@ impl App {
         description: Option<String>,
     ) -> Result<RoleChange, AdminError> {
         let mut tx = self.db.begin().await?;
+        // Its row lock lets one change at a time read and write.
+        bump(&mut tx, Subject::Roles).await?;
         let before = roles::list(&mut tx).await?;
         let mut role =
             before.iter().find(|role| role.name == *name).cloned().ok_or_else(|| not_found(name))?;

@@ -38,7 +38,7 @@ impl App {
     /// Does whatever the schedule says is due, until all is in order, and takes the keys as they then are.
     pub async fn keep_keys_in_order(&self) -> Result<(), AdminError> {
         for _ in 0..MOST_STEPS {
-            let keys = infos(&signing_keys::list(&self.db).await?);
+            let keys = self.keys_with_longest_ttl().await?;
             let Some(step) = next_step(&keys, &self.algorithms(), &self.key_rules(), self.clock.now()) else {
                 break;
             };
@@ -120,15 +120,36 @@ impl App {
         for stored in signing_keys::list(&self.db).await? {
             let key = match known.find(stored.info.kid.as_str()) {
                 Some(key) if key.algorithm() == stored.info.algorithm => Arc::clone(key),
-                _ => Arc::new(
-                    SigningKey::unseal(&stored.info, &stored.sealed, &self.sealer)
-                        .map_err(|error| AdminError::Key(error.to_string()))?,
-                ),
+                _ => match SigningKey::unseal(&stored.info, &stored.sealed, &self.sealer) {
+                    Ok(key) => Arc::new(key),
+                    // One damaged row must not keep all others, nor the command that removes it, from working.
+                    Err(cause) => {
+                        let kid = &stored.info.kid;
+                        tracing::error!(%kid, %cause, "a signing key cannot be read: remove it with 'grantd key retire'");
+                        continue;
+                    }
+                },
             };
             keys.push((key, stored.info));
         }
         self.ring.store(Arc::new(KeyRing::new(keys)));
         Ok(())
+    }
+
+    /// All keys; those that may sign know the longest life of what they sign.
+    async fn keys_with_longest_ttl(&self) -> Result<Vec<SigningKeyInfo>, AdminError> {
+        let longest = self.key_rules().longest_access_ttl;
+        let keys = infos(&signing_keys::list(&self.db).await?);
+        let told = |key: &SigningKeyInfo| {
+            key.longest_ttl >= longest || matches!(key.state, KeyState::Retired { .. })
+        };
+        if keys.iter().all(told) {
+            return Ok(keys);
+        }
+        let mut tx = self.db.begin().await?;
+        signing_keys::raise_longest_ttl(&mut tx, longest).await?;
+        tx.commit().await?;
+        Ok(infos(&signing_keys::list(&self.db).await?))
     }
 
     async fn carry_out(&self, step: Step) -> Result<(), AdminError> {
@@ -175,7 +196,13 @@ impl App {
         let now = self.clock.now();
         Ok(StoredKey {
             sealed: self.sealer.seal(&private, key.kid()),
-            info: SigningKeyInfo { kid: key.kid().clone(), algorithm, state: state(now), created_at: now },
+            info: SigningKeyInfo {
+                kid: key.kid().clone(),
+                algorithm,
+                state: state(now),
+                created_at: now,
+                longest_ttl: self.key_rules().longest_access_ttl,
+            },
         })
     }
 

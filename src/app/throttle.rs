@@ -49,6 +49,7 @@ struct Line {
 #[derive(Clone, Copy, Default)]
 struct LineState {
     running: u32,
+    waiting: u32,
     /// How many have ended since the line was formed: tells a stale reading of the failures.
     ended: u64,
 }
@@ -62,11 +63,23 @@ pub(super) struct Attempt<'a> {
 
 /// How long an attempt stands in line for others of its pair.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How many may stand in one line; who comes later is told so at once.
+const LONGEST_LINE: u32 = 32;
 
 impl<'a> Attempt<'a> {
     /// Waits for a place in the line, or refuses: the same for names that exist and names that do not.
     pub(super) async fn begin(app: &'a App, pair: Pair) -> Result<Self, TokenError> {
-        let line = Arc::clone(lock(&app.attempts.0).entry(pair.clone()).or_default());
+        let line = {
+            let mut lines = lock(&app.attempts.0);
+            let line = Arc::clone(lines.entry(pair.clone()).or_default());
+            let mut state = lock(&line.state);
+            if state.waiting >= LONGEST_LINE {
+                return Err(TokenError::Busy);
+            }
+            state.waiting += 1;
+            drop(state);
+            line
+        };
         let waiting = Waiting { app, pair: &pair, line: &line };
         let place = tokio::time::timeout(PATIENCE, waiting.take_place()).await;
         let taken = place.unwrap_or(Err(TokenError::Busy));
@@ -94,6 +107,14 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Forgets the failures before it: what was given is right.
+    pub(super) async fn succeed(self) -> Result<(), TokenError> {
+        let mut tx = self.app.db.begin().await?;
+        login_failures::forget(&mut tx, &self.pair.account, &self.pair.source).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Whose attempt it is.
     pub(super) const fn pair(&self) -> &Pair {
         &self.pair
@@ -102,13 +123,10 @@ impl<'a> Attempt<'a> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        {
-            let mut state = lock(&self.line.state);
+        leave(self.app, &self.pair, &self.line, |state| {
             state.running -= 1;
             state.ended += 1;
-        }
-        self.line.moved.notify_waiters();
-        forget_if_unused(self.app, &self.pair, &self.line);
+        });
     }
 }
 
@@ -149,16 +167,23 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        forget_if_unused(self.app, self.pair, self.line);
+        leave(self.app, self.pair, self.line, |state| state.waiting -= 1);
     }
 }
 
-/// Takes the line away with the last who stands in it: the map holds one reference, the caller one.
-fn forget_if_unused(app: &App, pair: &Pair, line: &Arc<Line>) {
-    let mut lines = lock(&app.attempts.0);
-    if Arc::strong_count(line) <= 2 && lock(&line.state).running == 0 {
-        lines.remove(pair);
+/// Counts somebody out, wakes the next (who wakes the one after, whatever becomes of it), and takes the line away
+/// with the last.
+fn leave(app: &App, pair: &Pair, line: &Line, count_out: impl FnOnce(&mut LineState)) {
+    {
+        // The map's lock first, as in `begin`: nobody can join a line that is being taken away.
+        let mut lines = lock(&app.attempts.0);
+        let mut state = lock(&line.state);
+        count_out(&mut state);
+        if state.running == 0 && state.waiting == 0 {
+            lines.remove(pair);
+        }
     }
+    line.moved.notify_one();
 }
 
 /// A panic elsewhere leaves counters, which stay usable.

@@ -76,12 +76,13 @@ impl App {
         };
         user.email = kept(change.email, user.email);
         user.name = kept(change.name, user.name);
+        // The user's row first: its lock lets one change of the roles at a time through.
+        users::update(&mut tx, user.id, user.email.as_deref(), user.name.as_deref()).await?;
         if let Some(roles) = change.roles {
             user.roles = sorted(roles);
             self.check_roles(&mut tx, &user.roles).await?;
             users::set_roles(&mut tx, user.id, &user.roles).await?;
         }
-        users::update(&mut tx, user.id, user.email.as_deref(), user.name.as_deref()).await?;
         tx.commit().await?;
         tracing::info!(user_id = %user.id, "user updated");
         Ok(user)

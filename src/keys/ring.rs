@@ -118,7 +118,13 @@ mod tests {
         created: i64,
     ) -> (Arc<SigningKey>, SigningKeyInfo) {
         let (key, _) = SigningKey::generate(algorithm).expect("made");
-        let info = SigningKeyInfo { kid: key.kid().clone(), algorithm, state, created_at: at(created) };
+        let info = SigningKeyInfo {
+            kid: key.kid().clone(),
+            algorithm,
+            state,
+            created_at: at(created),
+            longest_ttl: crate::model::time::Ttl::ZERO,
+        };
         (Arc::new(key), info)
     }
 

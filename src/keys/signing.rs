@@ -190,7 +190,13 @@ mod tests {
 
     fn info(kid: &Kid, algorithm: SigningAlgorithm) -> SigningKeyInfo {
         let since = Timestamp::from_secs(0);
-        SigningKeyInfo { kid: kid.clone(), algorithm, state: KeyState::Active { since }, created_at: since }
+        SigningKeyInfo {
+            kid: kid.clone(),
+            algorithm,
+            state: KeyState::Active { since },
+            created_at: since,
+            longest_ttl: crate::model::time::Ttl::ZERO,
+        }
     }
 
     fn thumbprint(public: &DecodingKey, algorithm: Algorithm) -> String {

@@ -14,7 +14,7 @@ pub struct ClientId(String);
 /// Why a text is not a client id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' is not a client id: use 1 to 128 characters from A-Z a-z 0-9 . _ ~ - (other characters are encoded in different ways by different HTTP clients)"
+    "'{0}' is not a client id: use 1 to 128 characters from A-Z a-z 0-9 . _ ~ - (other characters are encoded in different ways by different HTTP clients), and not in the form of a UUID (user ids are)"
 )]
 pub struct InvalidClientId(String);
 
@@ -29,7 +29,12 @@ impl FromStr for ClientId {
     type Err = InvalidClientId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if is_plain_name(text) { Ok(Self(text.to_owned())) } else { Err(InvalidClientId(excerpt(text))) }
+        // RFC 9068 §5: the subject of a client must not be taken for a user's, whose ids look like this.
+        if is_plain_name(text) && Uuid::try_parse(text).is_err() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidClientId(excerpt(text)))
+        }
     }
 }
 
@@ -118,7 +123,17 @@ mod tests {
         for good in ["a", "my-app", "A.b_c~d-9", &"x".repeat(128)] {
             assert!(good.parse::<ClientId>().is_ok(), "{good}");
         }
-        for bad in ["", "a b", "a:b", "ä", "a%20b", "a/b", &"x".repeat(129), "a\0"] {
+        for bad in [
+            "7f0e5c1a-3d3b-4a53-9f6e-0c4f6f3c2b11",
+            "",
+            "a b",
+            "a:b",
+            "ä",
+            "a%20b",
+            "a/b",
+            &"x".repeat(129),
+            "a\0",
+        ] {
             assert!(bad.parse::<ClientId>().is_err(), "{bad}");
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::time::Timestamp;
+use super::time::{Timestamp, Ttl};
 
 /// A signature algorithm of RFC 7518 §3.1 or RFC 8037 that grantd signs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,4 +124,6 @@ pub struct SigningKeyInfo {
     pub state: KeyState,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The longest life of any token it may have signed, which only ever grows.
+    pub longest_ttl: Ttl,
 }

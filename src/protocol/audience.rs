@@ -21,11 +21,10 @@ pub fn choose_again(
     family: &[Audience],
     registered: &[Audience],
 ) -> Result<Vec<Audience>, TokenError> {
-    if family.is_empty() && registered.is_empty() {
+    // RFC 8707 §2.2: what was granted under the default audience never grows to a registered one.
+    if family.is_empty() {
         return choose(named, &[]);
     }
-    // A family that began under the default audience keeps to what its client is registered for by now.
-    let family = if family.is_empty() { registered } else { family };
     let allowed: Vec<Audience> =
         family.iter().filter(|audience| registered.contains(audience)).cloned().collect();
     if allowed.is_empty() {
@@ -71,7 +70,8 @@ mod tests {
             ("", "urn:a", "urn:b", Err(TokenError::Target)),
             ("", "urn:a", "", Err(TokenError::Target)),
             ("", "", "", Ok("")),
-            ("", "", "urn:b", Ok("urn:b")),
+            ("", "", "urn:b", Ok("")),
+            ("urn:b", "", "urn:b", Err(TokenError::Target)),
         ] {
             let chosen = choose_again(&list(named), &list(family), &list(registered));
 

@@ -89,11 +89,14 @@ pub fn promote(
     rules: &KeyRules,
     now: Timestamp,
 ) -> Step {
+    // By what it signed, not only by what is signed now: a lifetime may have been shortened since.
+    let signed = active.map_or(Ttl::ZERO, |key| key.longest_ttl);
+    let longest_ttl = signed.max(rules.longest_access_ttl);
     Step::Promote {
         pending: pending.kid.clone(),
         active: active.map(|key| key.kid.clone()),
         // Another instance may sign with the old key for a second after the change, so one minute is added.
-        retires_at: now.plus(rules.longest_access_ttl).plus(Ttl::from_secs(60)),
+        retires_at: now.plus(longest_ttl).plus(Ttl::from_secs(60)),
     }
 }
 
@@ -118,7 +121,13 @@ mod tests {
     }
 
     fn key(kid: &str, state: KeyState) -> SigningKeyInfo {
-        SigningKeyInfo { kid: Kid::new(kid.into()), algorithm: ALG, state, created_at: at(0) }
+        SigningKeyInfo {
+            kid: Kid::new(kid.into()),
+            algorithm: ALG,
+            state,
+            created_at: at(0),
+            longest_ttl: Ttl::ZERO,
+        }
     }
 
     fn next(keys: &[SigningKeyInfo], now: i64) -> Option<Step> {
@@ -166,6 +175,21 @@ mod tests {
         let pending = key("q", KeyState::Pending { activates_at: at(2000) });
         assert_eq!(next(&[retired.clone(), active.clone(), pending.clone()], 1069), None);
         assert_eq!(next(&[retired, active, pending], 1070), Some(Step::Remove(Kid::new("a".into()))));
+    }
+
+    #[test]
+    fn a_key_stays_for_the_longest_token_it_ever_signed() {
+        let active = SigningKeyInfo {
+            longest_ttl: Ttl::from_secs(500),
+            ..key("a", KeyState::Active { since: at(0) })
+        };
+        let pending = key("p", KeyState::Pending { activates_at: at(1000) });
+
+        let Some(Step::Promote { retires_at, .. }) = next(&[active, pending], 1000) else {
+            panic!("a take-over")
+        };
+
+        assert_eq!(retires_at, at(1560));
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct FamilyRules {
 /// How often a public client may ask again for the same lost answer.
 pub const PUBLIC_RETRIES: u32 = 5;
 
+/// How far the clocks of two instances may be apart.
+const CLOCK_SLACK: Ttl = Ttl::from_secs(60);
+
 /// Who presents the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presenter<'a> {
@@ -76,7 +79,9 @@ fn standing_of_predecessor(
     rules: &FamilyRules,
     now: Timestamp,
 ) -> Standing {
-    let within = |window: Ttl| !window.is_zero() && now < family.rotated_at.plus(window);
+    // A clock that was set back must not stretch the window.
+    let set_back = now.plus(CLOCK_SLACK) < family.rotated_at;
+    let within = |window: Ttl| !window.is_zero() && !set_back && now < family.rotated_at.plus(window);
     match presenter {
         Presenter::Confidential if within(rules.retry_window) => Standing::Retry,
         Presenter::Public { source } if within(rules.retry_window_public) && source == family.source => {

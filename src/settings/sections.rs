@@ -207,7 +207,7 @@ fn passwords(reader: &mut Reader<'_>, reach: Reach) -> Result<Passwords, Reporte
     let parallelism = reader.required("passwords.parallelism", values::count(1, 255));
     let min_length = reader.required("passwords.min_length", values::count(1, 1024));
     // More than the 16 KiB of a request's body never arrives.
-    let max_length = reader.required("passwords.max_length", values::count(1, 16_384));
+    let max_length = reader.required("passwords.max_length", values::count(1, 4096));
     let threads = reader.optional("passwords.threads", values::count(1, MOST_THREADS));
     let queue = reader.optional("passwords.queue", values::count(0, 1_000_000));
     let queue_deadline = positive(reader, "passwords.queue_deadline");
@@ -265,7 +265,7 @@ fn argon2_memory(memory_kib: u32, iterations: u32, parallelism: u32, reach: Reac
 
 fn throttle(reader: &mut Reader<'_>) -> Result<Throttle, Reported> {
     let free_attempts = reader.required("throttle.free_attempts", values::count(0, 1_000_000));
-    let max_delay = reader.required("throttle.max_delay", str::parse::<Ttl>);
+    let max_delay = positive(reader, "throttle.max_delay");
     // With 0 nobody could log in at all.
     let daily_limit = reader.required("throttle.daily_limit", values::count(1, 1_000_000));
 

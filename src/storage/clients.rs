@@ -221,7 +221,8 @@ fn split<T: FromStr<Err: Display>>(text: &str) -> Result<Vec<T>, StorageError> {
     text.split_ascii_whitespace().map(parse).collect()
 }
 
-fn ttl(seconds: i64) -> Result<Ttl, StorageError> {
+/// Undoes [`Ttl::as_secs`].
+pub(super) fn ttl(seconds: i64) -> Result<Ttl, StorageError> {
     u32::try_from(seconds).map(Ttl::from_secs).map_err(StorageError::corrupt)
 }
 

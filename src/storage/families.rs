@@ -210,9 +210,14 @@ pub async fn revoke(
     })
 }
 
-/// Deletes families whose time was over before `before`; gives their number.
-pub async fn purge(tx: &mut Tx, before: Timestamp) -> Result<u64, StorageError> {
-    Ok(execute!(tx, "delete from families where expires_at < $1", before.as_secs()))
+/// Deletes families whose time was over before `before` or that nobody used since `unused_since`; gives their number.
+pub async fn purge(tx: &mut Tx, before: Timestamp, unused_since: Timestamp) -> Result<u64, StorageError> {
+    Ok(execute!(
+        tx,
+        "delete from families where expires_at < $1 or rotated_at_ms < $2",
+        before.as_secs(),
+        unused_since.as_millis(),
+    ))
 }
 
 impl FamilyRow {

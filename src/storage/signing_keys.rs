@@ -1,9 +1,9 @@
 //! Signing keys, their private halves sealed. Each change of state is one conditional statement.
 
 use crate::model::key::{KeyState, Kid, SigningKeyInfo};
-use crate::model::time::Timestamp;
+use crate::model::time::{Timestamp, Ttl};
 
-use super::clients::parse;
+use super::clients::{parse, ttl};
 use super::db::{Conn, Tx, execute, rows};
 use super::error::StorageError;
 use super::revisions::{Subject, bump};
@@ -15,6 +15,7 @@ struct KeyRow {
     state: String,
     sealed: Vec<u8>,
     created_at: i64,
+    longest_ttl: i64,
     activates_at: i64,
     retired_at: Option<i64>,
     retires_at: Option<i64>,
@@ -34,7 +35,7 @@ pub async fn list(on: impl Into<Conn<'_>>) -> Result<Vec<StoredKey>, StorageErro
     let keys: Vec<KeyRow> = rows!(
         on,
         KeyRow,
-        "select kid, algorithm, state, sealed, created_at, activates_at, retired_at, retires_at
+        "select kid, algorithm, state, sealed, created_at, longest_ttl, activates_at, retired_at, retires_at
          from signing_keys order by created_at, kid"
     );
     keys.into_iter().map(KeyRow::into_model).collect()
@@ -48,17 +49,28 @@ pub async fn insert(tx: &mut Tx, key: &StoredKey) -> Result<bool, StorageError> 
     };
     let inserted = execute!(
         &mut *tx,
-        "insert into signing_keys (kid, algorithm, state, sealed, created_at, activates_at)
-         values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
+        "insert into signing_keys (kid, algorithm, state, sealed, created_at, longest_ttl, activates_at)
+         values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing",
         key.info.kid.as_str(),
         key.info.algorithm.as_str(),
         key.info.state.name(),
         &key.sealed[..],
         key.info.created_at.as_secs(),
+        key.info.longest_ttl.as_secs(),
         activates_at.as_secs(),
     );
     bump(tx, Subject::Keys).await?;
     Ok(inserted == 1)
+}
+
+/// Notes that keys which sign, or will, may sign tokens that live for `ttl`. Tells nobody: only the schedule reads it.
+pub async fn raise_longest_ttl(tx: &mut Tx, ttl: Ttl) -> Result<(), StorageError> {
+    execute!(
+        tx,
+        "update signing_keys set longest_ttl = $1 where state <> 'retired' and longest_ttl < $1",
+        ttl.as_secs()
+    );
+    Ok(())
 }
 
 /// Ends the signing of an active key; `false` if it is not active.
@@ -130,6 +142,7 @@ impl KeyRow {
                 algorithm: parse(&self.algorithm)?,
                 state,
                 created_at: Timestamp::from_secs(self.created_at),
+                longest_ttl: ttl(self.longest_ttl)?,
             },
             sealed: self.sealed,
         })

@@ -27,7 +27,13 @@ fn ring(keys: &[&Arc<SigningKey>]) -> KeyRing {
     let since = Timestamp::from_secs(0);
     let entry = |key: &&Arc<SigningKey>| {
         let (kid, algorithm) = (key.kid().clone(), key.algorithm());
-        let info = SigningKeyInfo { kid, algorithm, state: KeyState::Active { since }, created_at: since };
+        let info = SigningKeyInfo {
+            kid,
+            algorithm,
+            state: KeyState::Active { since },
+            created_at: since,
+            longest_ttl: crate::model::time::Ttl::ZERO,
+        };
         (Arc::clone(key), info)
     };
     KeyRing::new(keys.iter().map(entry).collect())
