@@ -15,7 +15,7 @@
 //!
 //! | floor | room | holds |
 //! |---|---|---|
-//! | 3 | [`http`], `cli` | doors: bytes and arguments into the same use cases |
+//! | 3 | [`http`], [`cli`] | doors: bytes and arguments into the same use cases |
 //! | 2 | [`app`] | use cases: gather, decide, persist |
 //! | 1 | [`protocol`] | rules: what OAuth 2.0 says; pure, `now` and randomness are arguments |
 //! | 1 | [`storage`] | hands: SQL, one text for both databases |
@@ -70,6 +70,7 @@
 //! | a table | a migration of the same name in both folders, a file in [`storage`], a line in the conformance suite |
 
 pub mod app;
+pub mod cli;
 pub mod http;
 pub mod keys;
 pub mod model;

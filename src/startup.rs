@@ -227,6 +227,7 @@ impl Server {
 
     /// Serves until `stop` ends, then lets what is under way finish.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        self.announce();
         let handles: Vec<_> =
             [Some(&self.public), self.management.as_ref()].into_iter().flatten().map(Bound::handle).collect();
         let background = [
@@ -260,6 +261,22 @@ impl Server {
             tracing::warn!("the database did not let go of its connections in time");
         }
         outcome
+    }
+
+    /// One line that says where it listens, and what to do next where nobody could use it yet.
+    fn announce(&self) {
+        let issuer = self.app.policy().issuer.as_str();
+        let (listen, management) =
+            (self.public.address, self.management_address().map(tracing::field::display));
+        let tls = self.certificate.is_some();
+        if self.app.directory().clients().next().is_some() {
+            tracing::info!(%listen, management, tls, issuer, "listening");
+        } else {
+            tracing::info!(
+                %listen, management, tls, issuer,
+                "listening; register a first client with: grantd client create my-app --grant client_credentials"
+            );
+        }
     }
 
     /// Serves until SIGTERM or SIGINT.

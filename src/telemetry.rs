@@ -9,6 +9,7 @@ mod filter;
 mod format;
 pub mod metrics;
 mod panic;
+mod traces;
 
 use std::io::IsTerminal as _;
 
@@ -16,9 +17,12 @@ use tracing::Subscriber;
 use tracing_log::LogTracer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use url::Url;
 
 use self::filter::Levels;
 use self::format::{Colours, LogLayer};
+pub use self::traces::Traces;
 
 /// The shape of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,9 @@ pub enum TelemetryError {
         /// The part that was not understood.
         given: String,
     },
+    /// The exporter cannot be made.
+    #[error("telemetry.otlp_endpoint cannot be used: {0}")]
+    Traces(String),
     /// Another subscriber or logger is in place.
     #[error(
         "logging is already set up in this process and can be set up only once; call telemetry::init one time"
@@ -53,17 +60,24 @@ pub enum TelemetryError {
 /// `level` is a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), optionally followed by `target=level`
 /// pairs, all separated by commas: `info,sqlx=debug`. The bare level is grantd's own; dependencies speak
 /// more quietly unless they are named (see `filter`).
-pub fn init(format: LogFormat, level: &str) -> Result<(), TelemetryError> {
+/// Traces go to the collector at `otlp_endpoint`, if there is one, until the value that is given back is dropped.
+pub fn init(
+    format: LogFormat,
+    level: &str,
+    otlp_endpoint: Option<&Url>,
+) -> Result<Option<Traces>, TelemetryError> {
     let levels = Levels::parse(level)?;
     let loudest_dependency = levels.loudest_dependency;
     let colours = Colours::when(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    let subscriber = assemble(LogLayer::new(format, colours, std::io::stderr), levels);
+    let traces = otlp_endpoint.map(Traces::to).transpose()?;
+    let subscriber = assemble(LogLayer::new(format, colours, std::io::stderr), levels)
+        .with(traces.as_ref().map(Traces::layer));
 
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySetUp)?;
     // rustls, mio and parts of actix-web and sqlx speak through the `log` crate.
     LogTracer::init_with_filter(loudest_dependency).map_err(|_| TelemetryError::AlreadySetUp)?;
     panic::log_panics();
-    Ok(())
+    Ok(traces)
 }
 
 /// The subscriber that [`init`] installs, writing elsewhere and without colours: for tests that read the logs.
@@ -78,7 +92,10 @@ where
     Ok(assemble(LogLayer::new(format, Colours::Off, writer), Levels::parse(level)?))
 }
 
-fn assemble<W>(layer: LogLayer<W>, levels: Levels) -> impl Subscriber + Send + Sync
+fn assemble<W>(
+    layer: LogLayer<W>,
+    levels: Levels,
+) -> impl Subscriber + Send + Sync + for<'span> LookupSpan<'span>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {

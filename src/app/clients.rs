@@ -35,7 +35,8 @@ impl App {
         let registration = checked(registration)?;
         let id = match id {
             Some(id) => id,
-            None => random::name().parse().expect("base64url without padding is a client id"),
+            // Never with a dash first, which command lines take for a flag.
+            None => format!("c{}", random::name()).parse().expect("a letter and base64url are a client id"),
         };
         let (secrets, secret) = self.secret_for(&id, &registration, secret).await?;
         let client = Client { id, registration, secrets, disabled_at: None, created_at: self.clock.now() };

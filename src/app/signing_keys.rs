@@ -98,7 +98,7 @@ impl App {
         }
         tx.commit().await?;
         self.keep_keys_in_order().await?;
-        tracing::warn!(kid = %kid, "signing key taken out of the JWKS");
+        tracing::info!(kid = %kid, "signing key taken out of the JWKS");
         let successor = match active {
             true => self.ring().signer(key.algorithm).map(|signer| signer.kid().clone()),
             false => None,

@@ -1,0 +1,382 @@
+//! `grantd client …`: registered clients. Knows flags and output, nothing of what makes a registration right.
+
+mod view;
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use crate::app::App;
+use crate::app::clients::{Switch, has_weak_secret};
+use crate::app::error::AdminError;
+use crate::model::client::{AuthMethod, Client, GrantType, Registration};
+use crate::model::id::ClientId;
+use crate::model::key::SigningAlgorithm;
+use crate::model::resource::Audience;
+use crate::model::scope::Scope;
+use crate::model::secret::PlainSecret;
+use crate::model::time::Ttl;
+
+use self::view::{ClientView, Deleted, NewSecret, Secret, Switched};
+use super::consent::YesFlag;
+use super::failure::Failure;
+use super::or_nothing::{self, OrNothing};
+use super::output::{self, JsonFlag, talk};
+use super::secret_input;
+use super::settings::with_app;
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  grantd client create batch --grant client_credentials --scope \"reports:read\"
+  grantd client create app --grant password --grant refresh_token --auth-method none
+  grantd client create old --grant password --secret-stdin < secret.txt
+
+A generated secret is printed once. One brought in on stdin is never printed: in JSON
+client_secret is then null. A client with --auth-method none has no secret.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClientCommand {
+    /// Register a client; its secret is printed once
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create(Create),
+    /// List all clients
+    List {
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Show one client
+    Show {
+        /// Which client
+        client_id: ClientId,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Replace what is named and keep the rest; an empty text takes a value away
+    #[command(
+        after_help = "Example:\n  grantd client update app --scope \"notes:read notes:write\" --name \"\""
+    )]
+    Update(Update),
+    /// Give a client a new secret; it is printed once
+    #[command(after_help = "Example:\n  grantd client rotate-secret app --keep-old 24h")]
+    RotateSecret {
+        /// Which client
+        client_id: ClientId,
+        /// How long the old secret stays good [default: it ends at once]
+        #[arg(long, value_name = "TIME")]
+        keep_old: Option<Ttl>,
+        /// Read the new secret from stdin instead of generating one
+        #[arg(long)]
+        secret_stdin: bool,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Let a disabled client act again
+    Enable {
+        /// Which client
+        client_id: ClientId,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Let a client act no more, and end its sessions
+    Disable {
+        /// Which client
+        client_id: ClientId,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Delete a client and its sessions
+    Delete {
+        /// Which client
+        client_id: ClientId,
+        #[command(flatten)]
+        yes: YesFlag,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Create {
+    /// The client's id [default: a random one]
+    client_id: Option<ClientId>,
+    /// What the client may do: password, client_credentials, refresh_token (repeatable)
+    #[arg(long = "grant", value_name = "GRANT", required = true)]
+    grants: Vec<GrantType>,
+    #[command(flatten)]
+    flags: RegistrationFlags,
+    /// Read the client's secret from stdin instead of generating one
+    #[arg(long)]
+    secret_stdin: bool,
+    #[command(flatten)]
+    json: JsonFlag,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Update {
+    /// Which client
+    client_id: ClientId,
+    /// What the client may do: password, client_credentials, refresh_token (repeatable)
+    #[arg(long = "grant", value_name = "GRANT")]
+    grants: Vec<GrantType>,
+    #[command(flatten)]
+    flags: RegistrationFlags,
+    /// Read a new secret from stdin; the old one ends at once
+    #[arg(long)]
+    secret_stdin: bool,
+    #[command(flatten)]
+    json: JsonFlag,
+}
+
+/// What `create` and `update` have in common.
+#[derive(Args, Debug, Default)]
+pub(super) struct RegistrationFlags {
+    /// A name for people
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The scopes it may ask for, separated by spaces
+    #[arg(long, value_name = "\"A B\"")]
+    scope: Option<Scope>,
+    /// A resource server its tokens are for (repeatable) [default: tokens.default_audience]
+    #[arg(long = "audience", value_name = "URI")]
+    audiences: Vec<OrNothing<Audience>>,
+    /// client_secret_basic, client_secret_post or none (repeatable) [default: the first two]
+    #[arg(long = "auth-method", value_name = "METHOD")]
+    auth_methods: Vec<AuthMethod>,
+    /// Life of its access tokens, such as 10m [default: tokens.access_ttl]
+    #[arg(long, value_name = "TIME")]
+    access_ttl: Option<OrNothing<Ttl>>,
+    /// Longest life of its refresh tokens, such as 30d [default: tokens.refresh_ttl]
+    #[arg(long, value_name = "TIME")]
+    refresh_ttl: Option<OrNothing<Ttl>>,
+    /// What signs its tokens: ES256, RS256, PS256, EdDSA, ES384 [default: keys.algorithm]
+    #[arg(long, value_name = "ALG")]
+    alg: Option<OrNothing<SigningAlgorithm>>,
+}
+
+impl RegistrationFlags {
+    fn names_nothing(&self) -> bool {
+        let Self { name, scope, audiences, auth_methods, access_ttl, refresh_ttl, alg } = self;
+        name.is_none()
+            && scope.is_none()
+            && audiences.is_empty()
+            && auth_methods.is_empty()
+            && access_ttl.is_none()
+            && refresh_ttl.is_none()
+            && alg.is_none()
+    }
+
+    /// The registration with what is named replaced.
+    fn laid_over(self, old: Registration) -> Registration {
+        let or_kept = |new: Vec<AuthMethod>, old| if new.is_empty() { old } else { new };
+        Registration {
+            name: self.name.map_or(old.name, |name| Some(name).filter(|name| !name.is_empty())),
+            grant_types: old.grant_types,
+            scope: self.scope.unwrap_or(old.scope),
+            audience: or_nothing::list(self.audiences).unwrap_or(old.audience),
+            auth_methods: or_kept(self.auth_methods, old.auth_methods),
+            access_ttl: self.access_ttl.map_or(old.access_ttl, OrNothing::into_option),
+            refresh_ttl: self.refresh_ttl.map_or(old.refresh_ttl, OrNothing::into_option),
+            alg: self.alg.map_or(old.alg, OrNothing::into_option),
+        }
+    }
+}
+
+/// A client of which nothing is said but its grants.
+fn plain_registration(grant_types: Vec<GrantType>) -> Registration {
+    Registration {
+        name: None,
+        grant_types,
+        scope: Scope::empty(),
+        audience: Vec::new(),
+        auth_methods: vec![AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
+        access_ttl: None,
+        refresh_ttl: None,
+        alg: None,
+    }
+}
+
+pub(super) async fn run(config: Option<&Path>, command: ClientCommand) -> Result<(), Failure> {
+    match command {
+        ClientCommand::Create(flags) => create(config, flags).await,
+        ClientCommand::List { json } => {
+            with_app(config, async |app| {
+                let clients = app.list_clients().await?;
+                let rows: Vec<_> =
+                    clients.iter().map(|client| ClientView::of(client, Secret::NotShown)).collect();
+                let columns = ["client_id", "name", "grant_types", "scope", "audience", "enabled"];
+                let none = "There are no clients yet: register one with 'grantd client create'.";
+                output::list(json.format(), &rows, &columns, none)
+            })
+            .await
+        }
+        ClientCommand::Show { client_id, json } => {
+            with_app(config, async |app| {
+                let client = app.find_client(&client_id).await?;
+                warn_if_weak(&client);
+                output::record(json.format(), &ClientView::of(&client, Secret::NotShown))
+            })
+            .await
+        }
+        ClientCommand::Update(flags) => update(config, flags).await,
+        ClientCommand::RotateSecret { client_id, keep_old, secret_stdin, json } => {
+            let brought = brought_in(secret_stdin)?;
+            with_app(config, async |app| {
+                let shown = rotate(app, &client_id, keep_old, brought).await?;
+                match keep_old.filter(|keep| !keep.is_zero()) {
+                    Some(keep) => talk(&format!("The old secret of {client_id} works for {keep} more.")),
+                    None => talk(&format!("The old secret of {client_id} does not work any more.")),
+                }
+                output::record(json.format(), &NewSecret::of(&client_id, shown))
+            })
+            .await
+        }
+        ClientCommand::Enable { client_id, json } => switch(config, &client_id, Switch::On, json).await,
+        ClientCommand::Disable { client_id, json } => switch(config, &client_id, Switch::Off, json).await,
+        ClientCommand::Delete { client_id, yes, json } => {
+            let consent = yes.consent()?;
+            with_app(config, async |app| {
+                app.find_client(&client_id).await?;
+                consent.to(&format!("Delete the client {client_id} and all of its sessions?"))?;
+                app.delete_client(&client_id).await?;
+                output::record(json.format(), &Deleted::of(&client_id))
+            })
+            .await
+        }
+    }
+}
+
+async fn create(config: Option<&Path>, create: Create) -> Result<(), Failure> {
+    let registration = create.flags.laid_over(plain_registration(create.grants));
+    let brought = brought_in(create.secret_stdin)?;
+    with_app(config, async |app| {
+        let made = app.create_client(create.client_id, registration, brought).await?;
+        warn_if_weak(&made.client);
+        let secret = Secret::of_new(made.secret, create.secret_stdin);
+        say_that_it_is_shown_once(&secret);
+        output::record(create.json.format(), &ClientView::of(&made.client, secret))
+    })
+    .await
+}
+
+async fn update(config: Option<&Path>, update: Update) -> Result<(), Failure> {
+    if update.grants.is_empty() && update.flags.names_nothing() && !update.secret_stdin {
+        return Err(Failure::WrongCommandLine(
+            "nothing is named that should change: add at least one flag, such as --scope or --name ('grantd client update --help' lists them)".into(),
+        ));
+    }
+    let id = update.client_id;
+    let brought = brought_in(update.secret_stdin)?;
+    with_app(config, async |app| {
+        let flags = update.flags;
+        let changed = app
+            .update_client(&id, |mut old| {
+                if !update.grants.is_empty() {
+                    old.grant_types = update.grants;
+                }
+                flags.laid_over(old)
+            })
+            .await?;
+        let (client, secret) = match brought {
+            None => (changed.client, changed.secret.map_or(Secret::NotShown, Secret::Generated)),
+            Some(brought) => {
+                let rotated = rotate(app, &id, None, Some(brought)).await;
+                let secret = rotated.map_err(|error| {
+                    Failure::because(format!(
+                        "the secret stays as it was, everything else is changed: {error}"
+                    ))
+                })?;
+                (app.find_client(&id).await?, secret)
+            }
+        };
+        say_that_it_is_shown_once(&secret);
+        output::record(update.json.format(), &ClientView::of(&client, secret))
+    })
+    .await
+}
+
+async fn rotate(
+    app: &App,
+    id: &ClientId,
+    keep_old: Option<Ttl>,
+    brought: Option<PlainSecret>,
+) -> Result<Secret, AdminError> {
+    let from_outside = brought.is_some();
+    let secret = app.rotate_client_secret(id, keep_old, brought).await?;
+    if from_outside {
+        warn_if_weak(&app.find_client(id).await?);
+    }
+    let secret = Secret::of_new(Some(secret), from_outside);
+    say_that_it_is_shown_once(&secret);
+    Ok(secret)
+}
+
+async fn switch(config: Option<&Path>, id: &ClientId, to: Switch, json: JsonFlag) -> Result<(), Failure> {
+    with_app(config, async |app| {
+        let sessions_ended = app.set_client_enabled(id, to).await?;
+        output::record(json.format(), &Switched::of(id, to, sessions_ended))
+    })
+    .await
+}
+
+fn brought_in(from_stdin: bool) -> Result<Option<PlainSecret>, Failure> {
+    from_stdin.then(|| secret_input::from_stdin("the secret")).transpose()
+}
+
+fn say_that_it_is_shown_once(secret: &Secret) {
+    if let Secret::Generated(_) = secret {
+        talk("The client_secret is shown this once and never again: keep it now.");
+    }
+}
+
+fn warn_if_weak(client: &Client) {
+    if has_weak_secret(client) {
+        talk(&format!(
+            "warning: the secret of {} is guessable, so that each check of it costs a slow hash: let grantd make one with 'grantd client rotate-secret {}'",
+            client.id, client.id
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registered() -> Registration {
+        RegistrationFlags {
+            name: Some("Old".into()),
+            scope: Some("a b".parse().expect("a scope")),
+            audiences: vec!["https://api.example".parse().expect("a URI")],
+            access_ttl: Some("1m".parse().expect("a time")),
+            ..RegistrationFlags::default()
+        }
+        .laid_over(plain_registration(vec![GrantType::Password]))
+    }
+
+    #[test]
+    fn what_is_not_named_stays() {
+        assert!(RegistrationFlags::default().names_nothing());
+        assert_eq!(RegistrationFlags::default().laid_over(registered()), registered());
+    }
+
+    #[test]
+    fn what_is_named_is_replaced_and_an_empty_text_takes_away() {
+        let flags = RegistrationFlags {
+            name: Some(String::new()),
+            scope: Some("c".parse().expect("a scope")),
+            audiences: vec!["".parse().expect("nothing")],
+            auth_methods: vec![AuthMethod::None],
+            access_ttl: Some("".parse().expect("nothing")),
+            alg: Some("RS256".parse().expect("an algorithm")),
+            ..RegistrationFlags::default()
+        };
+
+        let changed = flags.laid_over(registered());
+
+        assert_eq!(changed.name, None);
+        assert_eq!(changed.scope.to_string(), "c");
+        assert_eq!(changed.audience, []);
+        assert_eq!(changed.auth_methods, [AuthMethod::None]);
+        assert_eq!(changed.access_ttl, None);
+        assert_eq!(changed.alg, Some(SigningAlgorithm::Rs256));
+    }
+}

@@ -1,0 +1,250 @@
+//! `grantd key …`: the keys that tokens are signed with. Knows flags and output; the schedule is not ours.
+
+use std::path::Path;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use crate::app::signing_keys::{Haste, Retired};
+use crate::model::key::{KeyState, Kid, SigningKeyInfo};
+
+use super::failure::Failure;
+use super::output::{self, JsonFlag, talk};
+use super::settings::with_app;
+
+const COLUMNS: [&str; 6] = ["kid", "alg", "state", "created_at", "activates_at", "retires_at"];
+const NONE: &str = "There are no signing keys.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    /// List the published keys and where each stands
+    List {
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Let the next key take over as soon as every verifier has seen it
+    Rotate {
+        /// Take over at once, even if verifiers have not seen the new key
+        #[arg(long)]
+        now: bool,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Take a compromised key out of the JWKS at once; its tokens become invalid
+    Retire {
+        /// Which key
+        #[arg(value_parser = kid, allow_hyphen_values = true)]
+        kid: Kid,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+}
+
+pub(super) async fn run(config: Option<&Path>, command: KeyCommand) -> Result<(), Failure> {
+    match command {
+        KeyCommand::List { json } => {
+            with_app(config, async |app| {
+                output::list(json.format(), &views(&app.list_keys().await?), &COLUMNS, NONE)
+            })
+            .await
+        }
+        KeyCommand::Rotate { now, json } => {
+            let haste = if now { Haste::Now } else { Haste::Safe };
+            with_app(config, async |app| {
+                let before = app.list_keys().await?;
+                let after = app.rotate_keys(haste).await?;
+                for sentence in what_rotating_did(haste, &before, &after) {
+                    talk(&sentence);
+                }
+                output::list(json.format(), &views(&after), &COLUMNS, NONE)
+            })
+            .await
+        }
+        KeyCommand::Retire { kid, json } => {
+            with_app(config, async |app| {
+                let retired = app.retire_key(&kid).await?;
+                talk(&what_retiring_did(&retired));
+                output::record(json.format(), &RetiredView::of(&retired))
+            })
+            .await
+        }
+    }
+}
+
+/// A thumbprint is 32 bytes in base64url, and one in 64 begins with `-`; a shorter text that does is a flag.
+fn kid(text: &str) -> Result<Kid, String> {
+    let base64url = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    if text.starts_with('-') && text.len() < 43 {
+        return Err("there is no such flag: 'grantd key retire --help' shows those that exist".to_owned());
+    }
+    if (1..=128).contains(&text.len()) && text.bytes().all(base64url) {
+        return Ok(Kid::new(text.to_owned()));
+    }
+    Err("this is not a key id: copy one from 'grantd key list'".to_owned())
+}
+
+fn what_rotating_did(haste: Haste, before: &[SigningKeyInfo], after: &[SigningKeyInfo]) -> Vec<String> {
+    let was_active =
+        |kid: &Kid| before.iter().any(|key| key.kid == *kid && matches!(key.state, KeyState::Active { .. }));
+    let mut sentences = Vec::new();
+    for active in after.iter().filter(|key| matches!(key.state, KeyState::Active { .. })) {
+        let SigningKeyInfo { kid, algorithm, .. } = active;
+        let successor = after.iter().find_map(|key| match key.state {
+            KeyState::Pending { activates_at } if key.algorithm == *algorithm => {
+                Some((&key.kid, activates_at))
+            }
+            _ => None,
+        });
+        match successor {
+            _ if !was_active(kid) => sentences.push(format!("{algorithm}: {kid} signs now.")),
+            Some((next, at)) => {
+                sentences.push(format!(
+                    "{algorithm}: {next} will sign from {}; {kid} signs until then.",
+                    at.rfc3339()
+                ));
+            }
+            None => sentences.push(format!("{algorithm}: {kid} still signs.")),
+        }
+    }
+    if haste == Haste::Now {
+        sentences.push(
+            "warning: verifiers that keep the JWKS in a cache and have not seen the new key refuse new tokens until they fetch it again; tokens of the old key stay valid until they expire (after a leak also run 'grantd key retire KID' on the old key)."
+                .into(),
+        );
+    }
+    sentences
+}
+
+fn what_retiring_did(retired: &Retired) -> String {
+    let SigningKeyInfo { kid, algorithm, .. } = &retired.key;
+    let signs = match &retired.successor {
+        Some(successor) => format!(" {successor} signs {algorithm} now."),
+        None => String::new(),
+    };
+    format!(
+        "warning: all tokens signed with {kid} are invalid from now on, and clients must get new ones; verifiers that keep the JWKS in a cache believe the old ones until they fetch it again.{signs}"
+    )
+}
+
+#[derive(Serialize)]
+struct KeyView {
+    kid: String,
+    alg: &'static str,
+    state: &'static str,
+    created_at: String,
+    /// When it signs, for a key that does not sign yet or signs now.
+    activates_at: Option<String>,
+    /// When it leaves the JWKS, for a key that does not sign any more.
+    retires_at: Option<String>,
+}
+
+impl KeyView {
+    fn of(key: &SigningKeyInfo) -> Self {
+        let (activates_at, retires_at) = match key.state {
+            KeyState::Pending { activates_at } => (Some(activates_at), None),
+            KeyState::Active { since } => (Some(since), None),
+            KeyState::Retired { until, .. } => (None, Some(until)),
+        };
+        Self {
+            kid: key.kid.to_string(),
+            alg: key.algorithm.as_str(),
+            state: key.state.name(),
+            created_at: key.created_at.rfc3339(),
+            activates_at: activates_at.map(|at| at.rfc3339()),
+            retires_at: retires_at.map(|at| at.rfc3339()),
+        }
+    }
+}
+
+fn views(keys: &[SigningKeyInfo]) -> Vec<KeyView> {
+    keys.iter().map(KeyView::of).collect()
+}
+
+#[derive(Serialize)]
+struct RetiredView {
+    kid: String,
+    alg: &'static str,
+    /// Its state until now.
+    was: &'static str,
+    /// What signs in its place, if it was the one that signed.
+    successor: Option<String>,
+}
+
+impl RetiredView {
+    fn of(retired: &Retired) -> Self {
+        Self {
+            kid: retired.key.kid.to_string(),
+            alg: retired.key.algorithm.as_str(),
+            was: retired.key.state.name(),
+            successor: retired.successor.as_ref().map(Kid::to_string),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::key::SigningAlgorithm;
+    use crate::model::time::Timestamp;
+
+    fn key(kid: &str, state: KeyState) -> SigningKeyInfo {
+        SigningKeyInfo {
+            kid: Kid::new(kid.into()),
+            algorithm: SigningAlgorithm::Es256,
+            state,
+            created_at: Timestamp::from_secs(0),
+        }
+    }
+
+    const PENDING: KeyState = KeyState::Pending { activates_at: Timestamp::from_secs(3600) };
+    const ACTIVE: KeyState = KeyState::Active { since: Timestamp::from_secs(60) };
+    const RETIRED: KeyState =
+        KeyState::Retired { since: Timestamp::from_secs(60), until: Timestamp::from_secs(120) };
+
+    #[test]
+    fn keys_are_printed_with_the_times_that_matter_in_their_state() {
+        let keys = [key("p", PENDING), key("a", ACTIVE), key("r", RETIRED)];
+        let created_at = "1970-01-01T00:00:00Z";
+
+        assert_eq!(
+            serde_json::to_value(views(&keys)).expect("serializes"),
+            json!([
+                {"kid": "p", "alg": "ES256", "state": "pending", "created_at": created_at,
+                 "activates_at": "1970-01-01T01:00:00Z", "retires_at": null},
+                {"kid": "a", "alg": "ES256", "state": "active", "created_at": created_at,
+                 "activates_at": "1970-01-01T00:01:00Z", "retires_at": null},
+                {"kid": "r", "alg": "ES256", "state": "retired", "created_at": created_at,
+                 "activates_at": null, "retires_at": "1970-01-01T00:02:00Z"},
+            ])
+        );
+    }
+
+    #[test]
+    fn a_rotation_says_when_the_next_key_signs() {
+        let keys = [key("old", ACTIVE), key("new", PENDING)];
+
+        let said = what_rotating_did(Haste::Safe, &keys, &keys);
+
+        assert_eq!(said, ["ES256: new will sign from 1970-01-01T01:00:00Z; old signs until then."]);
+    }
+
+    #[test]
+    fn a_rotation_that_is_done_already_says_who_signs_and_haste_says_what_it_breaks() {
+        let before = [key("old", ACTIVE), key("new", PENDING)];
+        let after = [key("old", RETIRED), key("new", ACTIVE), key("next", PENDING)];
+
+        assert_eq!(what_rotating_did(Haste::Safe, &before, &after), ["ES256: new signs now."]);
+        let said = what_rotating_did(Haste::Now, &before, &after);
+        assert!(said.last().is_some_and(|last| last.starts_with("warning: verifiers")), "{said:?}");
+    }
+
+    #[test]
+    fn only_what_looks_like_a_thumbprint_is_a_kid() {
+        assert!(kid("kP9_-abcXYZ").is_ok());
+        for text in ["", "a b", "a\u{1b}[2J", "ä", "a/b", "-h", "--no"] {
+            assert!(kid(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `grantd session …`: logins that go on, which are refresh-token families. Knows flags and output.
+
+use std::path::Path;
+
+use clap::{ArgGroup, Args, Subcommand};
+use serde::Serialize;
+
+use crate::app::sessions::{SessionRow, Sessions};
+use crate::model::id::{ClientId, FamilyId};
+use crate::model::resource::Audience;
+use crate::model::user::Username;
+
+use super::failure::Failure;
+use super::output::{self, JsonFlag};
+use super::settings::with_app;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionCommand {
+    /// List sessions that have not expired, the newest first [default: all]
+    List {
+        #[command(flatten)]
+        which: WhichFlags,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// End sessions at once, with their access tokens
+    #[command(after_help = "Example:\n  grantd session revoke --user alice")]
+    #[command(group = ArgGroup::new("which").args(["user", "client", "id", "all"]).required(true))]
+    Revoke {
+        #[command(flatten)]
+        which: WhichFlags,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+}
+
+/// Which sessions are meant: at most one of these.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub(super) struct WhichFlags {
+    /// All sessions of this user
+    #[arg(long, value_name = "USERNAME")]
+    user: Option<Username>,
+    /// All sessions at this client
+    #[arg(long, value_name = "CLIENT_ID")]
+    client: Option<ClientId>,
+    /// This one session
+    #[arg(long, value_name = "ID")]
+    id: Option<FamilyId>,
+    /// All sessions of everybody
+    #[arg(long)]
+    all: bool,
+}
+
+impl WhichFlags {
+    /// What is meant; nothing named means all, which `revoke` does not let happen.
+    fn sessions(self) -> Sessions {
+        match (self.user, self.client, self.id) {
+            (Some(username), ..) => Sessions::OfUser(username),
+            (_, Some(client), _) => Sessions::OfClient(client),
+            (.., Some(id)) => Sessions::One(id),
+            (None, None, None) => Sessions::All,
+        }
+    }
+}
+
+pub(super) async fn run(config: Option<&Path>, command: SessionCommand) -> Result<(), Failure> {
+    match command {
+        SessionCommand::List { which, json } => {
+            let sessions = which.sessions();
+            with_app(config, async |app| {
+                let rows: Vec<_> = app.list_sessions(&sessions).await?.iter().map(SessionView::of).collect();
+                let columns = [
+                    "id",
+                    "user",
+                    "client_id",
+                    "scope",
+                    "created_at",
+                    "rotated_at",
+                    "idle_at",
+                    "revoked_reason",
+                ];
+                output::list(json.format(), &rows, &columns, "There are no such sessions.")
+            })
+            .await
+        }
+        SessionCommand::Revoke { which, json } => {
+            let sessions = which.sessions();
+            with_app(config, async |app| {
+                let revoked = app.revoke_sessions(&sessions).await?;
+                output::record(json.format(), &Revoked { revoked })
+            })
+            .await
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    revoked: u64,
+}
+
+#[derive(Serialize)]
+struct SessionView {
+    id: String,
+    user: Option<String>,
+    user_id: String,
+    client_id: String,
+    scope: String,
+    audience: Vec<String>,
+    created_at: String,
+    /// When it was last used.
+    rotated_at: String,
+    /// When it ends if nobody uses it.
+    idle_at: String,
+    expires_at: String,
+    revoked_at: Option<String>,
+    revoked_reason: Option<&'static str>,
+}
+
+impl SessionView {
+    fn of(row: &SessionRow) -> Self {
+        let family = &row.family;
+        Self {
+            id: family.id.to_string(),
+            user: row.username.as_ref().map(Username::to_string),
+            user_id: family.user_id.to_string(),
+            client_id: family.client_id.to_string(),
+            scope: family.granted.to_string(),
+            audience: family.audience.iter().map(Audience::to_string).collect(),
+            created_at: family.auth_time.rfc3339(),
+            rotated_at: family.rotated_at.rfc3339(),
+            idle_at: row.idle_at.rfc3339(),
+            expires_at: family.expires_at.rfc3339(),
+            revoked_at: family.revoked.map(|(at, _)| at.rfc3339()),
+            revoked_reason: family.revoked.map(|(_, reason)| reason.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::id::UserId;
+    use crate::model::session::{Family, FamilySecret, RevocationReason};
+    use crate::model::time::Timestamp;
+
+    #[test]
+    fn a_session_is_printed_without_anything_that_makes_its_tokens() {
+        let at = Timestamp::from_secs;
+        let family = Family {
+            id: FamilyId::from_bytes([1; 16]),
+            client_id: "app".parse().expect("an id"),
+            user_id: UserId::from_bytes([2; 16]),
+            requested: "a b".parse().expect("a scope"),
+            granted: "a".parse().expect("a scope"),
+            audience: Vec::new(),
+            secret: FamilySecret([3; 32]),
+            generation: 4,
+            retries: 0,
+            source: "192.0.2.1".into(),
+            auth_time: at(0),
+            rotated_at: at(1),
+            expires_at: at(9),
+            revoked: Some((at(2), RevocationReason::Reuse)),
+        };
+        let row = SessionRow { family, username: None, idle_at: at(5) };
+
+        assert_eq!(
+            serde_json::to_value(SessionView::of(&row)).expect("serializes"),
+            json!({
+                "id": "01010101-0101-0101-0101-010101010101",
+                "user": null, "user_id": "02020202-0202-0202-0202-020202020202",
+                "client_id": "app", "scope": "a", "audience": [],
+                "created_at": "1970-01-01T00:00:00Z", "rotated_at": "1970-01-01T00:00:01Z",
+                "idle_at": "1970-01-01T00:00:05Z", "expires_at": "1970-01-01T00:00:09Z",
+                "revoked_at": "1970-01-01T00:00:02Z", "revoked_reason": "reuse",
+            })
+        );
+    }
+}

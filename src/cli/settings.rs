@@ -1,0 +1,85 @@
+//! What every command begins with: settings, logs, and the app that works on the database. Knows no command.
+
+use std::path::Path;
+
+use url::Url;
+
+use crate::app::App;
+use crate::app::clock::Clock;
+use crate::settings::{self, Flag, Loaded, LogFormat, SettingsErrors, Sources};
+use crate::startup::{self, Purpose};
+use crate::telemetry::{self, Traces};
+
+use super::failure::Failure;
+
+/// The settings of this process, or all that is wrong with them.
+pub(super) fn load(config: Option<&Path>, flags: Vec<Flag>) -> Result<Loaded, Failure> {
+    let sources = Sources::of_process(config.map(Path::to_owned), flags);
+    settings::load(&sources).map_err(|errors| refused(&errors))
+}
+
+/// All mistakes, one on each line.
+pub(super) fn refused(errors: &SettingsErrors) -> Failure {
+    Failure::because(match errors.mistakes() {
+        [only] => format!("there is a mistake in the settings: {only}"),
+        many => format!("there are {} mistakes in the settings:\n{errors}", many.len()),
+    })
+}
+
+/// Logs of a server, as the settings say.
+///
+/// Traces are sent until the value that is given back is dropped.
+pub(super) fn log_as_server(loaded: &Loaded) -> Result<Option<Traces>, Failure> {
+    start_logs(loaded, &loaded.settings.log.level, loaded.settings.telemetry.otlp_endpoint.as_ref())
+}
+
+/// Logs of a command, which says on its own what it did: warnings only, unless somebody set a level.
+pub(super) fn log_as_command(loaded: &Loaded) -> Result<(), Failure> {
+    start_logs(loaded, level_of_command(loaded), None).map(drop)
+}
+
+fn level_of_command(loaded: &Loaded) -> &str {
+    let untouched = loaded.report.iter().any(|shown| shown.key == "log.level" && shown.origin == "default");
+    if untouched { "warn" } else { &loaded.settings.log.level }
+}
+
+fn start_logs(loaded: &Loaded, level: &str, collector: Option<&Url>) -> Result<Option<Traces>, Failure> {
+    let format = match loaded.settings.log.format {
+        LogFormat::Pretty => telemetry::LogFormat::Pretty,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    Ok(telemetry::init(format, level, collector)?)
+}
+
+/// Opens the app of the settings, does the work and closes it in good order, whatever came of the work.
+pub(super) async fn with_app<T>(
+    config: Option<&Path>,
+    work: impl AsyncFnOnce(&App) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let loaded = load(config, Vec::new())?;
+    log_as_command(&loaded)?;
+    let app = startup::open_app(&loaded.settings, Purpose::Administer, Clock::default()).await?;
+
+    let outcome = work(&app).await;
+
+    app.close().await;
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_logs_warnings_unless_somebody_set_a_level() {
+        let loaded = |environment: &[(&str, &str)]| {
+            let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+            let sources = Sources { environment: environment.collect(), ..Sources::default() };
+            settings::load(&sources).expect("right settings")
+        };
+
+        assert_eq!(level_of_command(&loaded(&[])), "warn");
+        assert_eq!(level_of_command(&loaded(&[("GRANTD_LOG__LEVEL", "debug")])), "debug");
+        assert_eq!(level_of_command(&loaded(&[("GRANTD_LOG__LEVEL", "info")])), "info");
+    }
+}
