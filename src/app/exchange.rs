@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::model::id::ClientId;
 use crate::protocol::client_auth::Presented;
 use crate::protocol::error::TokenError;
 use crate::protocol::grants::client_credentials;
@@ -28,10 +29,15 @@ pub struct Exchange<'a> {
 /// Answers a token request.
 pub async fn exchange(app: &App, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
     let presented = Presented::read(request.authorization, request.params)?;
+    // Named in the log also when it fails to prove itself: whose secret is being guessed matters. Only if there is
+    // such a client, because people send the secret in the place of the id.
+    let claimed = presented.client_id().parse::<ClientId>().ok();
+    if let Some(known) = claimed.filter(|id| app.directory.load().client(id).is_some()) {
+        tracing::Span::current().record("client_id", known.as_str());
+    }
     let wanted = TokenRequest::parse(request.params);
     let authenticated = authenticate_client(app, &presented, request.source).await?;
     let client = authenticated.client();
-    tracing::Span::current().record("client_id", client.id.as_str());
     let wanted = wanted?;
     let grant_type = wanted.grant_type();
     tracing::Span::current().record("grant_type", grant_type.as_str());

@@ -195,6 +195,7 @@ mod tests {
             algorithm: SigningAlgorithm::Es256,
             state,
             created_at: Timestamp::from_secs(0),
+            longest_ttl: crate::model::time::Ttl::ZERO,
         }
     }
 

@@ -52,6 +52,7 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
                     .wrap(cors::documents()),
                 )
                 .service(get(format!("{prefix}/"), web::to(pages::home)));
+            health_routes(config, prefix);
         }
         // RFC 8414 §3.1: the well-known string is inserted between the host and the path of the issuer.
         if let [_, path] = prefixes {
@@ -65,7 +66,6 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
                 )
                 .service(get(path.clone(), web::to(pages::home)));
         }
-        health_routes(config);
         config.app_data(state).default_service(web::to(fallback::not_found));
     }
 }
@@ -73,7 +73,7 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
 /// Everything that operators reach, on a listener of its own.
 pub fn management(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
-        health_routes(config);
+        health_routes(config, "");
         config
             .service(get("/metrics".into(), web::to(health::metrics)))
             .app_data(state)
@@ -81,10 +81,10 @@ pub fn management(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
     }
 }
 
-fn health_routes(config: &mut ServiceConfig) {
+fn health_routes(config: &mut ServiceConfig, prefix: &str) {
     config
-        .service(get("/health/live".into(), web::to(health::live)))
-        .service(get("/health/ready".into(), web::to(health::ready)));
+        .service(get(format!("{prefix}/health/live"), web::to(health::live)))
+        .service(get(format!("{prefix}/health/ready"), web::to(health::ready)));
 }
 
 fn get(path: String, route: Route) -> Resource {

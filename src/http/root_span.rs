@@ -103,9 +103,16 @@ fn level(route: &str, status: StatusCode) -> Level {
 
 /// Documents and pages that machines fetch all day, and whose answer is no decision.
 fn is_polled(route: &str) -> bool {
-    const POLLED: [&str; 5] = ["/.well-known/", "/health/", "/status", "/docs", "/static/"];
-    matches!(route, "/" | "/openapi.json" | "/metrics" | "/favicon.ico")
-        || POLLED.iter().any(|prefix| route.starts_with(prefix))
+    // By their ends, because an issuer with a path has all of them below it as well.
+    const POLLED: [&str; 6] = [
+        "/",
+        "/metrics",
+        "/health/live",
+        "/health/ready",
+        "/.well-known/jwks.json",
+        "/.well-known/openid-configuration",
+    ];
+    POLLED.iter().any(|end| route.ends_with(end)) || route.contains("/.well-known/oauth-authorization-server")
 }
 
 /// Puts the error code of the answer (`invalid_grant`, …) into the request's log line.

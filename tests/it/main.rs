@@ -5,7 +5,14 @@
 
 mod support;
 
+mod cross_origin;
+mod documents;
+mod hostile_bodies;
+mod oxide_edges;
+mod pages;
+mod program;
 mod pyjwt;
+mod requests;
 mod support_works;
 mod tidy;
 mod token_endpoint;
@@ -14,6 +21,13 @@ fn main() -> std::process::ExitCode {
     // Before any test touches jsonwebtoken, which settles on a provider at its first use.
     grantd::keys::install().expect("nobody was here before");
     support::runner::run([
+        cross_origin::trials(),
+        documents::trials(),
+        hostile_bodies::trials(),
+        oxide_edges::trials(),
+        pages::trials(),
+        requests::trials(),
+        program::trials(),
         pyjwt::trials(),
         support_works::trials(),
         tidy::trials(),

@@ -2,6 +2,9 @@
 
 pub(crate) mod database;
 pub(crate) mod postgres;
+pub(crate) mod program;
 pub(crate) mod python;
+pub(crate) mod refusal;
 pub(crate) mod runner;
 pub(crate) mod server;
+pub(crate) mod wire;

@@ -1,0 +1,178 @@
+//! The real binary in a directory of its own: commands as a person types them, and a server as an operator runs it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory in which grantd is used, with settings for tests in its environment.
+pub(crate) struct Home {
+    directory: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Home {
+    /// An empty directory; the server takes free ports and hashes cheaply.
+    pub(crate) fn new(environment: &[(&str, &str)]) -> Self {
+        let mut all = vec![
+            ("GRANTD_SERVER__LISTEN", "127.0.0.1:0"),
+            ("GRANTD_MANAGEMENT__LISTEN", ""),
+            ("GRANTD_SERVER__WORKERS", "2"),
+            ("GRANTD_PASSWORDS__MEMORY_KIB", "64"),
+            ("GRANTD_PASSWORDS__ITERATIONS", "1"),
+        ];
+        all.extend_from_slice(environment);
+        let environment = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { directory: tempfile::tempdir().expect("a temporary directory"), environment }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_grantd"));
+        command.args(arguments).current_dir(self.path()).env_clear();
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end with `input` on its stdin.
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
+        let mut child = self.command(arguments).spawn().expect("the binary starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // A command that does not read is no fault of the test.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        Ended::of(child.wait_with_output().expect("the binary ends"))
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, "")
+    }
+
+    /// Runs a command that must succeed and gives its JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        self.json_with(arguments, "")
+    }
+
+    /// The same with `input` on its stdin.
+    pub(crate) fn json_with(&self, arguments: &[&str], input: &str) -> Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        let ended = self.run_with(&arguments, input);
+        assert_eq!(ended.status, 0, "{arguments:?}: {ended:?}");
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error} in {ended:?}"))
+    }
+
+    /// Starts `serve`, or another command that serves, and waits until it listens.
+    pub(crate) fn serve(&self, arguments: &[&str]) -> Served {
+        let mut child = self.command(arguments).spawn().expect("the binary starts");
+        let (said, lines) = channel();
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut log = kept.lock().expect("nobody panics here");
+                log.push_str(&line);
+                log.push('\n');
+                let _ = said.send(line);
+            }
+        });
+        let address = address_in(&lines).unwrap_or_else(|| {
+            let _ = child.kill();
+            panic!("no server listens: {}", log.lock().expect("nobody panics here"))
+        });
+        Served { child, log, url: format!("http://{address}") }
+    }
+}
+
+fn address_in(lines: &Receiver<String>) -> Option<String> {
+    loop {
+        let line = lines.recv_timeout(Duration::from_secs(60)).ok()?;
+        if !line.contains("listening") {
+            continue;
+        }
+        // JSON where it is no terminal, `listen=…` for people.
+        if let Ok(event) = serde_json::from_str::<Value>(&line) {
+            return event["listen"].as_str().map(str::to_owned);
+        }
+        let (_, rest) = line.split_once("listen=")?;
+        return rest.split_whitespace().next().map(str::to_owned);
+    }
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+}
+
+/// A server process; killed when dropped.
+pub(crate) struct Served {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    /// Where it listens.
+    pub(crate) url: String,
+}
+
+impl Served {
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("nobody panics here").clone()
+    }
+
+    /// Sends SIGTERM, without waiting.
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill exists");
+        assert!(sent.success());
+    }
+
+    /// Waits for its end; its exit status and what it wrote to stdout.
+    pub(crate) fn end(mut self) -> (i32, String) {
+        let mut stdout = String::new();
+        self.child.stdout.take().expect("a pipe").read_to_string(&mut stdout).expect("UTF-8");
+        (self.child.wait().expect("it ends").code().unwrap_or(-1), stdout)
+    }
+
+    /// The next whole paragraph that it writes to stdout, up to a line that contains `last`.
+    pub(crate) fn stdout_until(&mut self, last: &str) -> String {
+        let mut reader = BufReader::new(self.child.stdout.as_mut().expect("a pipe"));
+        let mut text = String::new();
+        while !text.contains(last) {
+            assert_ne!(reader.read_line(&mut text).expect("UTF-8"), 0, "stdout ended: {text}");
+        }
+        text
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
