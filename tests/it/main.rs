@@ -15,6 +15,7 @@ mod pyjwt;
 mod requests;
 mod support_works;
 mod tidy;
+mod tls;
 mod token_endpoint;
 
 fn main() -> std::process::ExitCode {
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         pages::trials(),
         requests::trials(),
         program::trials(),
+        tls::trials(),
         pyjwt::trials(),
         support_works::trials(),
         tidy::trials(),
