@@ -23,7 +23,7 @@ pub(super) enum SessionCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
-    /// End sessions at once, with their access tokens
+    /// End sessions at once; access tokens that are out run until they expire
     #[command(after_help = "Example:\n  grantd session revoke --user alice")]
     #[command(group = ArgGroup::new("which").args(["user", "client", "id", "all"]).required(true))]
     Revoke {
