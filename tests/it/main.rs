@@ -12,8 +12,14 @@ mod oxide_edges;
 mod pages;
 mod program;
 mod pyjwt;
+mod races;
+mod refresh;
+mod refresh_bounds;
+mod refresh_model;
 mod requests;
+mod rules;
 mod support_works;
+mod throttle;
 mod tidy;
 mod tls;
 mod token_endpoint;
@@ -27,7 +33,13 @@ fn main() -> std::process::ExitCode {
         hostile_bodies::trials(),
         oxide_edges::trials(),
         pages::trials(),
+        races::trials(),
+        refresh::trials(),
+        refresh_bounds::trials(),
+        refresh_model::trials(),
         requests::trials(),
+        rules::trials(),
+        throttle::trials(),
         program::trials(),
         tls::trials(),
         pyjwt::trials(),
