@@ -97,6 +97,7 @@ async fn persist(
 ) -> Result<bool, TokenError> {
     let mut tx = app.db.begin().await?;
     if !users::record_login(&mut tx, login.user.id, verified, rehashed, login.now).await? {
+        tx.rollback().await?;
         return Ok(false);
     }
     login_failures::forget(&mut tx, &login.pair.account, &login.pair.source).await?;

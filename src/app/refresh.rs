@@ -79,6 +79,8 @@ pub(super) async fn refresh(
                 return Err(GrantFailure::Reused.into());
             }
         }
+        // Somebody else moved the family on; look again.
+        tx.rollback().await?;
     }
     Err(TokenError::Unavailable("the family changed under every attempt".into()))
 }

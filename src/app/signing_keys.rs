@@ -63,8 +63,9 @@ impl App {
                 Haste::Safe => {
                     let mut tx = self.db.begin().await?;
                     let at = soonest(pending, &self.key_rules(), now);
-                    if signing_keys::schedule(&mut tx, &pending.kid, at).await? {
-                        tx.commit().await?;
+                    match signing_keys::schedule(&mut tx, &pending.kid, at).await? {
+                        true => tx.commit().await?,
+                        false => tx.rollback().await?,
                     }
                 }
                 Haste::Now => {
@@ -165,10 +166,11 @@ impl App {
             Step::Promote { pending, active, retires_at } => {
                 let now = self.clock.now();
                 let mut tx = self.db.begin().await?;
-                if take_over(&mut tx, &pending, active.as_ref(), now, retires_at).await? {
-                    tx.commit().await?;
-                    tracing::info!(kid = %pending, "signing key active");
+                if !take_over(&mut tx, &pending, active.as_ref(), now, retires_at).await? {
+                    return Ok(tx.rollback().await?);
                 }
+                tx.commit().await?;
+                tracing::info!(kid = %pending, "signing key active");
                 Ok(())
             }
             Step::Remove(kid) => {
@@ -238,10 +240,11 @@ async fn take_over(
 /// `insert` does nothing where another instance was faster: then its key is the one.
 async fn insert(db: &Db, key: &StoredKey) -> Result<(), AdminError> {
     let mut tx = db.begin().await?;
-    if signing_keys::insert(&mut tx, key).await? {
-        tx.commit().await?;
-        tracing::info!(kid = %key.info.kid, state = key.info.state.name(), alg = %key.info.algorithm, "signing key made");
+    if !signing_keys::insert(&mut tx, key).await? {
+        return Ok(tx.rollback().await?);
     }
+    tx.commit().await?;
+    tracing::info!(kid = %key.info.kid, state = key.info.state.name(), alg = %key.info.algorithm, "signing key made");
     Ok(())
 }
 

@@ -104,6 +104,7 @@ impl<'a> Attempt<'a> {
                 tx.commit().await?;
                 return Ok(());
             }
+            tx.rollback().await?;
         }
     }
 

@@ -228,7 +228,7 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> String {
 fn environment_layer(environment: &[(String, String)], mistakes: &mut Mistakes) -> Layer {
     let mut given: BTreeMap<&str, &str> = BTreeMap::new();
     for (variable, value) in environment {
-        if variable.starts_with(PREFIX) && !schema::NOT_SETTINGS.contains(&variable.as_str()) {
+        if schema::is_setting(variable) {
             given.insert(variable, value);
         }
     }

@@ -65,8 +65,13 @@ pub(super) const PREFIX: &str = "GRANTD_";
 pub(super) const FILE_SUFFIX: &str = "_FILE";
 /// The variable that names the settings file where `--config` does not.
 pub(super) const CONFIG_VARIABLE: &str = "GRANTD_CONFIG";
-/// Variables under the prefix that are no settings: the settings file, and the database of grantd's own tests.
-pub(super) const NOT_SETTINGS: [&str; 2] = [CONFIG_VARIABLE, "GRANTD_TEST_POSTGRES_URL"];
+/// What the variables of grantd's own tests begin with, which a developer's shell may have set.
+const TEST_PREFIX: &str = "GRANTD_TEST_";
+
+/// Whether a variable of the environment means a setting.
+pub(super) fn is_setting(variable: &str) -> bool {
+    variable.starts_with(PREFIX) && variable != CONFIG_VARIABLE && !variable.starts_with(TEST_PREFIX)
+}
 
 /// Every key, in the order of `config/default.toml`.
 pub(super) const SCHEMA: &[Key] = &[

@@ -95,6 +95,7 @@ async fn secrets_of(on: impl Into<Conn<'_>>, id: &ClientId) -> Result<Vec<Client
 
 /// Registers a client; [`StorageError::AlreadyExists`] if there is one with its id.
 pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
+    bump(tx, Subject::Clients).await?;
     let registration = &client.registration;
     execute!(
         tx,
@@ -118,6 +119,7 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
 
 /// Replaces what an operator decides about a client; `false` if there is none.
 pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> Result<bool, StorageError> {
+    bump(tx, Subject::Clients).await?;
     let changed = execute!(
         &mut *tx,
         "update clients set name = $2, grant_types = $3, scope = $4, audience = $5, auth_methods = $6,
@@ -133,12 +135,12 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         registration.refresh_ttl.map(Ttl::as_secs),
         registration.alg.map(|alg| alg.as_str()),
     );
-    bump(tx, Subject::Clients).await?;
     Ok(changed == 1)
 }
 
 /// Replaces a client's secrets, the current one first.
 pub async fn set_secrets(tx: &mut Tx, id: &ClientId, secrets: &[ClientSecret]) -> Result<(), StorageError> {
+    bump(tx, Subject::Clients).await?;
     execute!(&mut *tx, "delete from client_secrets where client_id = $1", id.as_str());
     for (position, secret) in (0i64..).zip(secrets) {
         let (kind, hash) = match &secret.hashed {
@@ -157,21 +159,21 @@ pub async fn set_secrets(tx: &mut Tx, id: &ClientId, secrets: &[ClientSecret]) -
             secret.expires_at.map(Timestamp::as_secs),
         );
     }
-    bump(tx, Subject::Clients).await
+    Ok(())
 }
 
 /// Switches a client off (`Some`) or on (`None`); `false` if there is none.
 pub async fn set_disabled(tx: &mut Tx, id: &ClientId, at: Option<Timestamp>) -> Result<bool, StorageError> {
+    bump(tx, Subject::Clients).await?;
     let at = at.map(Timestamp::as_secs);
     let changed = execute!(&mut *tx, "update clients set disabled_at = $2 where id = $1", id.as_str(), at);
-    bump(tx, Subject::Clients).await?;
     Ok(changed == 1)
 }
 
 /// Deletes a client with its secrets and families; `false` if there is none.
 pub async fn delete(tx: &mut Tx, id: &ClientId) -> Result<bool, StorageError> {
-    let changed = execute!(&mut *tx, "delete from clients where id = $1", id.as_str());
     bump(tx, Subject::Clients).await?;
+    let changed = execute!(&mut *tx, "delete from clients where id = $1", id.as_str());
     Ok(changed == 1)
 }
 

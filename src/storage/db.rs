@@ -9,7 +9,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Postgres, Sqlite, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Postgres, Sqlite, Transaction};
 
 use crate::model::secret::PlainSecret;
 
@@ -185,6 +185,16 @@ impl Db {
 }
 
 impl Tx {
+    /// Undoes what was done, and lets go of its locks at once. A dropped transaction is undone too, but only when its
+    /// connection is next looked at.
+    pub async fn rollback(self) -> Result<(), StorageError> {
+        match self {
+            Self::Sqlite(tx) => tx.rollback().await?,
+            Self::Postgres(tx) => tx.rollback().await?,
+        }
+        Ok(())
+    }
+
     /// Makes what was done durable.
     pub async fn commit(self) -> Result<(), StorageError> {
         match self {
@@ -229,13 +239,21 @@ async fn open_postgres(url: &PlainSecret, max_connections: u32) -> Result<Db, Op
     let options =
         PgConnectOptions::from_str(url.expose()).map_err(|error| OpenError::Url(redacted(&error, url)))?;
     let place = format!("postgres://{}:{}", options.get_host(), options.get_port());
-    let pool = PgPoolOptions::new()
-        .max_connections(max_connections.max(1))
-        .acquire_timeout(Duration::from_secs(3))
-        .connect_with(options.application_name("grantd").disable_statement_logging())
-        .await
-        .map_err(|error| OpenError::Connect { place, cause: error.into() })?;
-    Ok(Db::Postgres(pool))
+    let options = options.application_name("grantd").disable_statement_logging();
+    let patience = Duration::from_secs(3);
+
+    // One connection by itself first: a pool tries again until its time is over, and then forgets why.
+    let first = tokio::time::timeout(patience, options.connect()).await;
+    let connected = match first {
+        Ok(connected) => connected.map_err(StorageError::from),
+        Err(_) => Err(StorageError::Unavailable(format!("no answer within {} s", patience.as_secs()))),
+    };
+    let connection = connected.map_err(|cause| OpenError::Connect { place, cause })?;
+    // It was good enough to ask; how it ends does not matter.
+    let _ended = connection.close().await;
+
+    let pool = PgPoolOptions::new().max_connections(max_connections.max(1)).acquire_timeout(patience);
+    Ok(Db::Postgres(pool.connect_lazy_with(options)))
 }
 
 /// Makes the file and its directory for this user alone; leaves what exists as it is.

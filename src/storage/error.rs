@@ -50,8 +50,9 @@ impl From<sqlx::Error> for StorageError {
 fn is_passing(code: Option<&str>) -> bool {
     let Some(code) = code else { return false };
     if code.len() == 5 {
-        // connection, transaction rollback, resources, operator intervention, system; read-only transaction
-        return ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006";
+        // connection, transaction rollback, resources, wrong state for now, operator intervention, system; read-only transaction
+        return ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+            || code == "25006";
     }
     // busy, locked, nomem, readonly, interrupt, ioerr, full, cantopen, protocol
     let passing = [5, 6, 7, 8, 9, 10, 13, 14, 15];
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn conditions_that_pass_are_told_from_mistakes() {
-        for code in ["5", "517", "8", "13", "14", "57P01", "53300", "08006", "40001", "25006"] {
+        for code in ["5", "517", "8", "13", "14", "57P01", "53300", "08006", "40001", "25006", "55000"] {
             assert!(is_passing(Some(code)), "{code}");
         }
         for code in [Some("1"), Some("19"), Some("42601"), Some("22021"), None, Some("")] {

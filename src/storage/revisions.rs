@@ -44,7 +44,8 @@ pub async fn read(on: impl Into<Conn<'_>>) -> Result<Revisions, StorageError> {
     Ok(Revisions { clients: of(Subject::Clients), roles: of(Subject::Roles), keys: of(Subject::Keys) })
 }
 
-/// Says that `subject` changed; part of the transaction that changes it.
+/// Says that `subject` changed; part of the transaction that changes it, and its first statement: whoever changes a
+/// subject waits here for whoever else does, so that two never wait for each other's rows.
 pub async fn bump(tx: &mut Tx, subject: Subject) -> Result<(), StorageError> {
     execute!(tx, "update revisions set value = value + 1 where subject = $1", subject.as_str());
     Ok(())

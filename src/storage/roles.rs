@@ -25,6 +25,7 @@ pub async fn list(on: impl Into<Conn<'_>>) -> Result<Vec<Role>, StorageError> {
 
 /// Adds a role; [`StorageError::AlreadyExists`] if there is one of its name.
 pub async fn insert(tx: &mut Tx, role: &Role) -> Result<(), StorageError> {
+    bump(tx, Subject::Roles).await?;
     execute!(
         &mut *tx,
         "insert into roles (name, scope, description, created_at) values ($1, $2, $3, $4)",
@@ -33,11 +34,12 @@ pub async fn insert(tx: &mut Tx, role: &Role) -> Result<(), StorageError> {
         role.description.as_deref(),
         role.created_at.as_secs(),
     );
-    bump(tx, Subject::Roles).await
+    Ok(())
 }
 
 /// Replaces a role's scope and description; `false` if there is none.
 pub async fn update(tx: &mut Tx, role: &Role) -> Result<bool, StorageError> {
+    bump(tx, Subject::Roles).await?;
     let changed = execute!(
         &mut *tx,
         "update roles set scope = $2, description = $3 where name = $1",
@@ -45,14 +47,13 @@ pub async fn update(tx: &mut Tx, role: &Role) -> Result<bool, StorageError> {
         role.scope.to_string(),
         role.description.as_deref(),
     );
-    bump(tx, Subject::Roles).await?;
     Ok(changed == 1)
 }
 
 /// Deletes a role and takes it from its holders; `false` if there is none.
 pub async fn delete(tx: &mut Tx, name: &RoleName) -> Result<bool, StorageError> {
-    let changed = execute!(&mut *tx, "delete from roles where name = $1", name.as_str());
     bump(tx, Subject::Roles).await?;
+    let changed = execute!(&mut *tx, "delete from roles where name = $1", name.as_str());
     Ok(changed == 1)
 }
 

@@ -43,6 +43,7 @@ pub async fn list(on: impl Into<Conn<'_>>) -> Result<Vec<StoredKey>, StorageErro
 
 /// Adds a pending or an active key; `false` if its algorithm has one in that state already.
 pub async fn insert(tx: &mut Tx, key: &StoredKey) -> Result<bool, StorageError> {
+    bump(tx, Subject::Keys).await?;
     let activates_at = match key.info.state {
         KeyState::Pending { activates_at } => activates_at,
         KeyState::Active { since } | KeyState::Retired { since, .. } => since,
@@ -59,12 +60,12 @@ pub async fn insert(tx: &mut Tx, key: &StoredKey) -> Result<bool, StorageError> 
         key.info.longest_ttl.as_secs(),
         activates_at.as_secs(),
     );
-    bump(tx, Subject::Keys).await?;
     Ok(inserted == 1)
 }
 
-/// Notes that keys which sign, or will, may sign tokens that live for `ttl`. Tells nobody: only the schedule reads it.
+/// Notes that keys which sign, or will, may sign tokens that live for `ttl`.
 pub async fn raise_longest_ttl(tx: &mut Tx, ttl: Ttl) -> Result<(), StorageError> {
+    bump(tx, Subject::Keys).await?;
     execute!(
         tx,
         "update signing_keys set longest_ttl = $1 where state <> 'retired' and longest_ttl < $1",
@@ -80,6 +81,7 @@ pub async fn retire(
     now: Timestamp,
     retires_at: Timestamp,
 ) -> Result<bool, StorageError> {
+    bump(tx, Subject::Keys).await?;
     let changed = execute!(
         &mut *tx,
         "update signing_keys set state = 'retired', retired_at = $2, retires_at = $3
@@ -88,38 +90,37 @@ pub async fn retire(
         now.as_secs(),
         retires_at.as_secs(),
     );
-    bump(tx, Subject::Keys).await?;
     Ok(changed == 1)
 }
 
 /// Lets a pending key sign; `false` if it is not pending.
 pub async fn activate(tx: &mut Tx, kid: &Kid, now: Timestamp) -> Result<bool, StorageError> {
+    bump(tx, Subject::Keys).await?;
     let changed = execute!(
         &mut *tx,
         "update signing_keys set state = 'active', activates_at = $2 where kid = $1 and state = 'pending'",
         kid.as_str(),
         now.as_secs(),
     );
-    bump(tx, Subject::Keys).await?;
     Ok(changed == 1)
 }
 
 /// Moves the time at which a pending key may sign; `false` if it is not pending.
 pub async fn schedule(tx: &mut Tx, kid: &Kid, activates_at: Timestamp) -> Result<bool, StorageError> {
+    bump(tx, Subject::Keys).await?;
     let changed = execute!(
         &mut *tx,
         "update signing_keys set activates_at = $2 where kid = $1 and state = 'pending'",
         kid.as_str(),
         activates_at.as_secs(),
     );
-    bump(tx, Subject::Keys).await?;
     Ok(changed == 1)
 }
 
 /// Deletes a key in whatever state; `false` if there is none.
 pub async fn delete(tx: &mut Tx, kid: &Kid) -> Result<bool, StorageError> {
-    let changed = execute!(&mut *tx, "delete from signing_keys where kid = $1", kid.as_str());
     bump(tx, Subject::Keys).await?;
+    let changed = execute!(&mut *tx, "delete from signing_keys where kid = $1", kid.as_str());
     Ok(changed == 1)
 }
 

@@ -3,11 +3,12 @@
 //! It has no libtest harness, so that a test whose database or Python is not on this machine is reported
 //! as ignored, by count, and as failed where `CI=true`. How to write a test: `support/runner.rs`.
 
-mod support;
-
 mod cross_origin;
 mod documents;
+mod first_start;
+mod first_start_refusals;
 mod hostile_bodies;
+mod outage;
 mod oxide_edges;
 mod pages;
 mod program;
@@ -18,6 +19,12 @@ mod refresh_bounds;
 mod refresh_model;
 mod requests;
 mod rules;
+mod signing_keys;
+mod signing_keys_elsewhere;
+mod storage;
+mod storage_families;
+mod storage_keys;
+mod support;
 mod support_works;
 mod throttle;
 mod tidy;
@@ -30,22 +37,30 @@ fn main() -> std::process::ExitCode {
     support::runner::run([
         cross_origin::trials(),
         documents::trials(),
+        first_start::trials(),
+        first_start_refusals::trials(),
         hostile_bodies::trials(),
+        outage::trials(),
         oxide_edges::trials(),
         pages::trials(),
+        program::trials(),
+        pyjwt::trials(),
         races::trials(),
         refresh::trials(),
         refresh_bounds::trials(),
         refresh_model::trials(),
         requests::trials(),
         rules::trials(),
-        throttle::trials(),
-        program::trials(),
-        tls::trials(),
-        pyjwt::trials(),
+        signing_keys::trials(),
+        signing_keys_elsewhere::trials(),
+        storage::trials(),
+        storage_families::trials(),
+        storage_keys::trials(),
         support_works::trials(),
-        tidy::trials(),
+        throttle::trials(),
         tidy::proof(),
+        tidy::trials(),
+        tls::trials(),
         token_endpoint::trials(),
     ])
 }

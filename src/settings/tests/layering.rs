@@ -57,6 +57,7 @@ fn variables_of_others_are_passed_over() {
         ("GRANTD", "x"),
         ("MY_GRANTD_SERVER__LISTEN", "x"),
         ("GRANTD_TEST_POSTGRES_URL", "postgres://h/d"),
+        ("GRANTD_TEST_PYTHON", "/usr/bin/python3"),
     ]);
 }
 

@@ -15,13 +15,16 @@ use super::postgres::{self, PostgresDatabase};
 ///
 /// Whatever it opens it must close: SQLite is copied as one file, and Postgres copies no database in use.
 async fn migrate(url: &str) -> Result<(), String> {
-    let location = match url.strip_prefix("sqlite://") {
-        Some(path) => Location::Sqlite(path.into()),
-        None => Location::Postgres(PlainSecret::new(url.to_owned())),
-    };
-    let db = open_database(&location, None, true).await.map_err(|error| error.to_string())?;
+    let db = open_database(&location(url), None, true).await.map_err(|error| error.to_string())?;
     db.close().await;
     Ok(())
+}
+
+fn location(url: &str) -> Location {
+    match url.strip_prefix("sqlite://") {
+        Some(path) => Location::Sqlite(path.into()),
+        None => Location::Postgres(PlainSecret::new(url.to_owned())),
+    }
 }
 
 /// A database of one test's own.
@@ -90,7 +93,13 @@ impl TestDatabase {
         }
     }
 
-    fn sqlite_file(&self) -> std::path::PathBuf {
+    /// Where it is, as the storage wants it.
+    pub(crate) fn location(&self) -> Location {
+        location(&self.url)
+    }
+
+    /// The file of a SQLite database.
+    pub(crate) fn sqlite_file(&self) -> std::path::PathBuf {
         self.url.trim_start_matches("sqlite://").into()
     }
 }
