@@ -9,7 +9,7 @@ use config::{Config, Map, Source, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistakes, Reported};
-use super::schema::{self, FILE_SUFFIX, Key, Kind, PREFIX, Privacy};
+use super::schema::{self, FILE_SUFFIX, Key, Kind, Privacy};
 use super::{DEFAULTS, Sources};
 
 /// The origin of what nobody has set.
