@@ -40,7 +40,7 @@ pub enum OpenError {
         "database.url is not a Postgres URL: {0}; it looks like postgres://user:password@host:5432/database"
     )]
     Url(String),
-    /// The library that was linked loses commits, https://sqlite.org/wal.html (fixed in 3.51.3).
+    /// The library that was linked loses commits, <https://sqlite.org/wal.html> (fixed in 3.51.3).
     #[error("SQLite {0} is older than 3.51.3 and can lose commits: build grantd with its bundled SQLite")]
     OldSqlite(String),
     /// It does not answer.
