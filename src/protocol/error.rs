@@ -199,9 +199,10 @@ impl TokenError {
             }
             Self::Form(InvalidForm::Utf8) => (Code::InvalidRequest, 400, "The body is not UTF-8."),
             Self::Form(InvalidForm::Nul) => (Code::InvalidRequest, 400, "The body contains a NUL byte."),
+            // RFC 6749 §5.2: invalid_request is 400 "unless specified otherwise", and nobody does for this.
             Self::ContentType => (
                 Code::InvalidRequest,
-                415,
+                400,
                 "Send the parameters in the body as application/x-www-form-urlencoded.",
             ),
             Self::ContentEncoding => (Code::InvalidRequest, 415, "Send the body without a Content-Encoding."),

@@ -73,7 +73,7 @@ async fn only_a_form_in_utf_8_is_read(database: TestDatabase) {
         &[("content-type", FORM), ("content-type", FORM)],
         &[("content-type", FORM), ("content-type", "application/json")],
     ] {
-        assert_refusal(&ask(&server, &app, bad, GOOD).await, 415, "invalid_request", Absent);
+        assert_refusal(&ask(&server, &app, bad, GOOD).await, 400, "invalid_request", Absent);
     }
     server.stop().await;
 }
