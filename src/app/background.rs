@@ -13,8 +13,8 @@ use super::App;
 use super::directory::Directory;
 use super::error::AdminError;
 
-/// Changes by anyone are obeyed within a second; half of it is kept for the reading.
-const WATCH_EVERY: Duration = Duration::from_millis(400);
+/// Changes by anyone are obeyed within a second; most of it is kept for a slow reading.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
 /// A database that takes longer than this is not there, as far as a load balancer is concerned.
 const PATIENCE: Duration = Duration::from_millis(1200);
 /// Key times of a few seconds are legal.
@@ -82,17 +82,17 @@ impl App {
         loop {
             tokio::time::sleep(KEYS_EVERY).await;
             if self.keys_need_care()
-                && let Err(error) = self.keep_keys_in_order().await
+                && let Err(cause) = bounded(self.keep_keys_in_order()).await
             {
-                tracing::warn!(%error, "signing keys could not be looked after; tried again in a second");
+                tracing::warn!(cause, "signing keys could not be looked after; tried again in a second");
             }
         }
     }
 
     async fn forget(&self) {
         loop {
-            if let Err(error) = self.purge().await {
-                tracing::warn!(%error, "what is over could not be deleted; tried again later");
+            if let Err(cause) = bounded(self.purge()).await {
+                tracing::warn!(cause, "what is over could not be deleted; tried again later");
             }
             tokio::time::sleep(PURGE_EVERY).await;
         }
@@ -110,5 +110,13 @@ impl App {
             tracing::debug!(families, failures, "deleted what is over");
         }
         Ok(())
+    }
+}
+
+/// A database that hangs must not hold a task for ever, nor the locks that the task holds.
+async fn bounded(work: impl Future<Output = Result<(), AdminError>>) -> Result<(), String> {
+    match tokio::time::timeout(Duration::from_secs(10), work).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
     }
 }

@@ -54,24 +54,36 @@ impl App {
         Ok(WithSecret { client, secret })
     }
 
-    /// Changes what an operator decides about a client.
+    /// Changes what an operator decides about a client, and its secret where one is brought in: all of it or nothing.
     pub async fn update_client(
         &self,
         id: &ClientId,
         change: impl FnOnce(Registration) -> Registration,
+        brought: Option<PlainSecret>,
     ) -> Result<WithSecret, AdminError> {
+        // Hashed before the transaction begins, so that a slow hash holds nobody up.
+        let hashed = match &brought {
+            Some(secret) => Some(hash_foreign(&self.secrets, &self.pool, secret).await?),
+            None => None,
+        };
         let mut tx = self.db.begin().await?;
         // First of all, because its row lock lets one change at a time read and write: on Postgres the later of two
         // would otherwise write back what the earlier one took away.
         bump(&mut tx, Subject::Clients).await?;
         let mut client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         client.registration = checked(change(client.registration))?;
+        let public = client.is_public();
+        if public && hashed.is_some() {
+            return Err(AdminError::PublicClientSecret(id.to_string()));
+        }
         clients::update(&mut tx, id, &client.registration).await?;
 
         // A client that becomes confidential needs a secret; one that becomes public must not keep an old one.
-        let public = client.is_public();
         let mut secret = None;
-        if public && !client.secrets.is_empty() {
+        if let Some(hashed) = hashed {
+            client.secrets = vec![ClientSecret { hashed, created_at: self.clock.now(), expires_at: None }];
+            clients::set_secrets(&mut tx, id, &client.secrets).await?;
+        } else if public && !client.secrets.is_empty() {
             client.secrets.clear();
             clients::set_secrets(&mut tx, id, &client.secrets).await?;
         } else if !public && client.secrets.is_empty() {
@@ -102,6 +114,9 @@ impl App {
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Clients).await?;
         let client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        if client.is_public() {
+            return Err(AdminError::PublicClientSecret(id.to_string()));
+        }
         let expires_at = keep_old.filter(|keep| !keep.is_zero()).map(|keep| now.plus(keep));
         let old = client.secrets.into_iter().next().filter(|_| expires_at.is_some());
         let old = old.map(|old| ClientSecret { expires_at, ..old });

@@ -164,6 +164,7 @@ impl App {
                 insert(&self.db, &key).await
             }
             Step::Promote { pending, active, retires_at } => {
+                self.check_readable(&pending).await?;
                 let now = self.clock.now();
                 let mut tx = self.db.begin().await?;
                 if !take_over(&mut tx, &pending, active.as_ref(), now, retires_at).await? {
@@ -180,6 +181,16 @@ impl App {
                 tracing::info!(kid = %kid, "signing key gone");
                 Ok(())
             }
+        }
+    }
+
+    /// A key that nobody can read must not take over from one that signs.
+    async fn check_readable(&self, kid: &Kid) -> Result<(), AdminError> {
+        let keys = signing_keys::list(&self.db).await?;
+        let Some(key) = keys.iter().find(|key| key.info.kid == *kid) else { return Ok(()) };
+        match SigningKey::unseal(&key.info, &key.sealed, &self.sealer) {
+            Ok(_) => Ok(()),
+            Err(cause) => Err(AdminError::Key(format!("{kid}: {cause}; remove it with 'grantd key retire'"))),
         }
     }
 

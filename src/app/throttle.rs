@@ -110,8 +110,12 @@ impl<'a> Attempt<'a> {
 
     /// Forgets the failures before it: what was given is right.
     pub(super) async fn succeed(self) -> Result<(), TokenError> {
+        let Pair { account, source } = &self.pair;
+        if login_failures::find(&self.app.db, account, source).await?.is_none() {
+            return Ok(());
+        }
         let mut tx = self.app.db.begin().await?;
-        login_failures::forget(&mut tx, &self.pair.account, &self.pair.source).await?;
+        login_failures::forget(&mut tx, account, source).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -66,9 +66,21 @@ impl App {
         Ok(user)
     }
 
-    /// Changes a user.
-    pub async fn update_user(&self, username: &Username, change: UserChange) -> Result<User, AdminError> {
+    /// Changes a user, and their password where a new one is given: all of it or nothing. Gives the number of sessions
+    /// that a new password ended.
+    pub async fn update_user(
+        &self,
+        username: &Username,
+        change: UserChange,
+        password: Option<NewPassword>,
+    ) -> Result<(User, u64), AdminError> {
+        let hash = match password {
+            Some(password) => Some(self.hash_new(password).await?),
+            None => None,
+        };
         let mut tx = self.db.begin().await?;
+        // Read under the row's lock: of two changes at once the later would otherwise write back what it never saw.
+        users::lock(&mut tx, username).await?;
         let mut user = find(&mut tx, username).await?;
         let kept = |new: Option<String>, old: Option<String>| match new {
             Some(text) => Some(text).filter(|text| !text.is_empty()),
@@ -76,16 +88,19 @@ impl App {
         };
         user.email = kept(change.email, user.email);
         user.name = kept(change.name, user.name);
-        // The user's row first: its lock lets one change of the roles at a time through.
         users::update(&mut tx, user.id, user.email.as_deref(), user.name.as_deref()).await?;
         if let Some(roles) = change.roles {
             user.roles = sorted(roles);
             self.check_roles(&mut tx, &user.roles).await?;
             users::set_roles(&mut tx, user.id, &user.roles).await?;
         }
+        let ended = match hash {
+            Some(hash) => self.replace_password(&mut tx, user.id, &hash).await?,
+            None => 0,
+        };
         tx.commit().await?;
-        tracing::info!(user_id = %user.id, "user updated");
-        Ok(user)
+        tracing::info!(user_id = %user.id, sessions_ended = ended, "user updated");
+        Ok((user, ended))
     }
 
     /// Sets a user's password anew, which ends their sessions: whoever knew the old one is out. Gives the number
@@ -94,10 +109,7 @@ impl App {
         let hash = self.hash_new(password).await?;
         let mut tx = self.db.begin().await?;
         let user = find(&mut tx, username).await?;
-        users::set_password(&mut tx, user.id, &hash).await?;
-        let which = Which::User(user.id);
-        let now = self.clock.now();
-        let ended = families::revoke(&mut tx, which, RevocationReason::PasswordChanged, now).await?;
+        let ended = self.replace_password(&mut tx, user.id, &hash).await?;
         tx.commit().await?;
         tracing::info!(user_id = %user.id, sessions_ended = ended, "password set");
         Ok(ended)
@@ -141,6 +153,12 @@ impl App {
     pub async fn find_user(&self, username: &Username) -> Result<User, AdminError> {
         let user = users::find_by_username(&self.db, username).await?;
         user.ok_or_else(|| not_found(username))
+    }
+
+    async fn replace_password(&self, tx: &mut Tx, id: UserId, hash: &str) -> Result<u64, AdminError> {
+        users::set_password(tx, id, hash).await?;
+        let now = self.clock.now();
+        Ok(families::revoke(tx, Which::User(id), RevocationReason::PasswordChanged, now).await?)
     }
 
     async fn hash_new(&self, password: NewPassword) -> Result<String, AdminError> {

@@ -269,27 +269,25 @@ async fn update(config: Option<&Path>, update: Update) -> Result<(), Failure> {
     with_app(config, async |app| {
         let flags = update.flags;
         let changed = app
-            .update_client(&id, |mut old| {
-                if !update.grants.is_empty() {
-                    old.grant_types = update.grants;
-                }
-                flags.laid_over(old)
-            })
+            .update_client(
+                &id,
+                |mut old| {
+                    if !update.grants.is_empty() {
+                        old.grant_types = update.grants;
+                    }
+                    flags.laid_over(old)
+                },
+                brought,
+            )
             .await?;
-        let (client, secret) = match brought {
-            None => (changed.client, changed.secret.map_or(Secret::NotShown, Secret::Generated)),
-            Some(brought) => {
-                let rotated = rotate(app, &id, None, Some(brought)).await;
-                let secret = rotated.map_err(|error| {
-                    Failure::because(format!(
-                        "the secret stays as it was, everything else is changed: {error}"
-                    ))
-                })?;
-                (app.find_client(&id).await?, secret)
-            }
+        let secret = match changed.secret {
+            Some(generated) => Secret::Generated(generated),
+            None if update.secret_stdin => Secret::BroughtIn,
+            None => Secret::NotShown,
         };
+        warn_if_weak(&changed.client);
         say_that_it_is_shown_once(&secret);
-        output::record(update.json.format(), &ClientView::of(&client, secret))
+        output::record(update.json.format(), &ClientView::of(&changed.client, secret))
     })
     .await
 }

@@ -67,7 +67,7 @@ pub(super) fn write(text: &str) -> Result<(), Failure> {
     written.map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failure::NobodyReads,
         _ => Failure::because(format!(
-            "the answer cannot be written to stdout ({error}), but what was asked for is done: make room and look with the list and show commands"
+            "the answer cannot be written to stdout ({error}), but what was asked for is done: make room and look with the list and show commands (a secret that was not delivered is replaced by 'grantd client rotate-secret')"
         )),
     })
 }

@@ -223,11 +223,9 @@ async fn update(
         ));
     }
     with_app(config, async |app| {
-        let user = app.update_user(username, profile.into_change()).await?;
-        if let Some(password) = password {
-            let ended = app.set_password(username, password).await.map_err(|error| {
-                Failure::because(format!("the password stays as it was, everything else is changed: {error}"))
-            })?;
+        let new_password = password.is_some();
+        let (user, ended) = app.update_user(username, profile.into_change(), password).await?;
+        if new_password {
             talk(&format!("The password of {username} is set; sessions ended: {ended}."));
         }
         output::record(json.format(), &UserView::of(&user))

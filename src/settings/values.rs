@@ -106,7 +106,7 @@ pub(super) fn audience(text: &str) -> Result<String, String> {
 
 /// Where traces are sent to.
 pub(super) fn endpoint(text: &str) -> Result<Url, String> {
-    let wrong = |why: &str| Err(format!("this {why}: write one such as http://127.0.0.1:4317"));
+    let wrong = |why: &str| Err(format!("this {why}: write one such as http://127.0.0.1:4318"));
     match Url::parse(text) {
         Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() => {
             wrong("is not an http or https URL")

@@ -98,6 +98,12 @@ pub async fn insert(tx: &mut Tx, user: &User) -> Result<(), StorageError> {
     set_roles(tx, user.id, &user.roles).await
 }
 
+/// Keeps others from changing the user with this name until the transaction ends.
+pub async fn lock(tx: &mut Tx, username: &Username) -> Result<(), StorageError> {
+    execute!(tx, "update users set username = username where username = $1", username.as_str());
+    Ok(())
+}
+
 /// Replaces a user's e-mail address and full name; `false` if there is none.
 pub async fn update(
     tx: &mut Tx,

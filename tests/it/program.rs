@@ -20,6 +20,7 @@ trials! {
         a_wrong_command_line_exits_2,
         all_mistakes_in_the_settings_are_told_at_once,
         a_refused_client_leaves_no_row,
+        a_refused_update_changes_nothing,
         a_bad_token_is_inspected_with_exit_status_1,
     ],
 }
@@ -101,7 +102,7 @@ async fn secrets_are_in_no_log_even_at_trace() {
         .expect("an answer");
 
     server.terminate();
-    let log = server.log();
+    let log = server.log_to_the_end();
     let key = std::fs::read_to_string(home.path().join("data/grantd.key")).expect("the key file");
 
     assert!(log.contains("request answered"));
@@ -244,6 +245,31 @@ fn a_refused_client_leaves_no_row() {
     assert_eq!(weak.status, 1, "{weak:?}");
     let rows = home.json(&["client", "list"]);
     assert_eq!(rows.as_array().expect("a list").len(), 1, "{rows}");
+}
+
+fn a_refused_update_changes_nothing() {
+    let home = Home::new(&[]);
+    home.json(&["client", "create", "conf", "--grant", "password"]);
+    home.json(&["client", "create", "spa", "--grant", "password", "--auth-method", "none"]);
+    home.json_with(&["user", "create", "alice", "--password-stdin"], PASSWORD);
+    let state = || [["client", "list"], ["user", "list"]].map(|command| home.json(&command));
+    let before = state();
+
+    for (arguments, input) in [
+        (
+            &["client", "update", "conf", "--auth-method", "none", "--secret-stdin"][..],
+            "a-secret-from-elsewhere",
+        ),
+        (&["client", "update", "spa", "--auth-method", "client_secret_basic", "--secret-stdin"], "short"),
+        (&["client", "update", "conf", "--name", "x", "--secret-stdin"], "not one that is encoded alike"),
+        (&["user", "update", "alice", "--name", "x", "--password-stdin"], "short"),
+        (&["user", "update", "alice", "--name", "x", "--role", "nobody-made-it"], ""),
+    ] {
+        let ended = home.run_with(arguments, input);
+
+        assert_eq!((ended.status, ended.stdout.as_str()), (1, ""), "{arguments:?}: {ended:?}");
+    }
+    assert_eq!(state(), before);
 }
 
 fn a_bad_token_is_inspected_with_exit_status_1() {

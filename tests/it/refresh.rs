@@ -357,7 +357,7 @@ async fn a_clients_own_refresh_ttl_overrides_the_servers(database: TestDatabase)
         ..registration
     };
     let before = house.login().await;
-    house.server.app.update_client(&id, shorter).await.expect("a client");
+    house.server.app.update_client(&id, shorter, None).await.expect("a client");
     let first = house.login().await;
 
     house.server.pass(59);

@@ -60,13 +60,13 @@ impl House {
     }
 
     async fn change_client(&self, change: impl FnOnce(Registration) -> Registration) {
-        self.server.app.update_client(&app(), change).await.expect("a client");
+        self.server.app.update_client(&app(), change, None).await.expect("a client");
     }
 
     async fn give_roles(&self, roles: &[&str]) {
         let roles = roles.iter().map(|role| role.parse().expect("a role")).collect();
         let change = UserChange { roles: Some(roles), ..UserChange::default() };
-        self.server.app.update_user(&alice(), change).await.expect("a user");
+        self.server.app.update_user(&alice(), change, None).await.expect("a user");
     }
 }
 

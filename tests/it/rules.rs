@@ -206,7 +206,7 @@ async fn a_refresh_is_granted_by_the_first_request_and_by_now(database: TestData
         let login = ask(&server, (&id, &secret), &password_of(user), &scope_wish(*first)).await;
         let parsed = then_registered.parse().expect("a scope");
         let change = |it: Registration| Registration { scope: parsed, ..it };
-        server.app.update_client(&id.parse().expect("an id"), change).await.expect("a client");
+        server.app.update_client(&id.parse().expect("an id"), change, None).await.expect("a client");
 
         let token = login.text("refresh_token");
         let answer = ask(&server, (&id, &secret), &refresh_with(&token), &scope_wish(*asked)).await;

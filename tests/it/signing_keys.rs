@@ -127,7 +127,7 @@ async fn the_longest_lived_token_of_any_client_keeps_a_key_published(database: T
         registration.access_ttl = Some(Ttl::from_secs(1000));
         registration
     };
-    app.update_client(&patient.client.id, longer).await.expect("updated");
+    app.update_client(&patient.client.id, longer, None).await.expect("updated");
     let first = watched.signs_with().await;
 
     app.rotate_keys(Haste::Now).await.expect("rotated");

@@ -170,7 +170,7 @@ async fn a_running_server_obeys_clients_made_switched_and_deleted_elsewhere(data
         registration.scope = "read".parse().expect("a scope");
         registration
     };
-    elsewhere.update_client(&id, narrow).await.expect("updated");
+    elsewhere.update_client(&id, narrow, None).await.expect("updated");
     let scope = async || ask(&server, "made-elsewhere", &secret).await.text("scope");
     until("a client is changed", async || scope().await == "read").await;
     elsewhere.delete_client(&id).await.expect("deleted");

@@ -303,6 +303,8 @@ async fn a_user_changes_in_the_part_that_is_named_and_no_other(database: TestDat
         write!(db, users::insert(user)).expect("inserted");
     }
 
+    write!(db, users::lock(&one.username)).expect("locked");
+    assert_eq!(whole(&find_user(&db, one.id).await), whole(&one), "a lock changes nothing");
     (one.email, one.name) = (Some("".into()), Some(ODD.into()));
     assert!(write!(db, users::update(one.id, one.email.as_deref(), one.name.as_deref())).expect("updated"));
     assert_eq!(whole(&find_user(&db, one.id).await), whole(&one), "an empty text is not a missing one");

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -82,7 +83,7 @@ impl Home {
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let mut log = kept.lock().expect("nobody panics here");
                 log.push_str(&line);
@@ -90,11 +91,12 @@ impl Home {
                 let _ = said.send(line);
             }
         });
+        let reader = Some(reader);
         let address = address_in(&lines).unwrap_or_else(|| {
             let _ = child.kill();
             panic!("no server listens: {}", log.lock().expect("nobody panics here"))
         });
-        Served { child, log, url: format!("http://{address}") }
+        Served { child, log, reader, url: format!("http://{address}") }
     }
 }
 
@@ -135,6 +137,7 @@ impl Ended {
 pub(crate) struct Served {
     child: Child,
     log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
     /// Where it listens.
     pub(crate) url: String,
 }
@@ -143,6 +146,13 @@ impl Served {
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("nobody panics here").clone()
+    }
+
+    /// Waits for its end and gives all it logged.
+    pub(crate) fn log_to_the_end(mut self) -> String {
+        self.child.wait().expect("it ends");
+        self.reader.take().expect("one reader").join().expect("nobody panics here");
+        self.log()
     }
 
     /// Sends SIGTERM, without waiting.
