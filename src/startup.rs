@@ -103,6 +103,7 @@ fn policy(settings: &Settings) -> Policy {
             max_delay: settings.throttle.max_delay,
             daily_limit: settings.throttle.daily_limit,
         },
+        login_patience: settings.passwords.queue_deadline,
         passwords: PasswordPolicy {
             min_length: settings.passwords.min_length,
             max_length: settings.passwords.max_length,

@@ -65,6 +65,8 @@ pub struct Policy {
     pub publish_before: Ttl,
     /// What failed logins cost.
     pub throttle: ThrottleRules,
+    /// How long a login stands in line for others of its account and source.
+    pub login_patience: Ttl,
     /// What a password must be like.
     pub passwords: PasswordPolicy,
 }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use tokio::sync::Notify;
@@ -61,8 +60,6 @@ pub(super) struct Attempt<'a> {
     line: Arc<Line>,
 }
 
-/// How long an attempt stands in line for others of its pair.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How many may stand in one line; who comes later is told so at once.
 const LONGEST_LINE: u32 = 32;
 
@@ -81,7 +78,8 @@ impl<'a> Attempt<'a> {
             line
         };
         let waiting = Waiting { app, pair: &pair, line: &line };
-        let place = tokio::time::timeout(PATIENCE, waiting.take_place()).await;
+        let patience = app.policy.login_patience.as_duration();
+        let place = tokio::time::timeout(patience, waiting.take_place()).await;
         let taken = place.unwrap_or(Err(TokenError::Busy));
         drop(waiting);
         taken.map(|()| Self { app, pair, line })

@@ -109,6 +109,8 @@ pub(crate) fn settings(database: &TestDatabase, overrides: &[(&str, &str)]) -> S
         ("GRANTD_PASSWORDS__ITERATIONS", "1"),
         ("GRANTD_PASSWORDS__THREADS", "2"),
         ("GRANTD_PASSWORDS__QUEUE", "64"),
+        // So that a slow machine changes no answer.
+        ("GRANTD_PASSWORDS__QUEUE_DEADLINE", "60s"),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
