@@ -25,7 +25,7 @@ trials! {
         a_closed_database_is_not_available,
         the_schema_says_where_it_stands,
     ],
-    sqlite: [reading_connections_cannot_write],
+    sqlite: [reading_connections_cannot_write, writers_of_two_processes_that_read_first_wait_for_each_other],
 }
 
 fn key(kid: &str, algorithm: SigningAlgorithm, state: KeyState) -> StoredKey {
@@ -292,4 +292,28 @@ async fn reading_connections_cannot_write(database: TestDatabase) {
 
     assert_eq!(clients::list(&db).await.expect("readable").len(), 1);
     db.close().await;
+}
+
+/// Two openings of one file are to SQLite what two processes are. Begun deferred, the second of two that have read
+/// fails at once with "database is locked", whatever the busy timeout.
+async fn writers_of_two_processes_that_read_first_wait_for_each_other(database: TestDatabase) {
+    let (one, other) = (open(&database).await, open(&database).await);
+
+    let mut writers = JoinSet::new();
+    for number in 0..16 {
+        let db = if number % 2 == 0 { one.clone() } else { other.clone() };
+        writers.spawn(async move {
+            let mut tx = db.begin().await?;
+            revisions::read(&mut tx).await?;
+            tokio::task::yield_now().await;
+            revisions::bump(&mut tx, Subject::Keys).await?;
+            tx.commit().await
+        });
+    }
+    let outcomes = writers.join_all().await;
+
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(revisions::read(&one).await.expect("readable").keys, 16);
+    one.close().await;
+    other.close().await;
 }
