@@ -1,5 +1,5 @@
 //! One test per sharp edge of oxide-auth 0.6.1, oxide-auth-actix 0.3.0 and oxide-auth-async 0.2.1 that could cut
-//! somebody at `/token`. Each number is the defect's in the project's stack report.
+//! somebody at `/token`. The numbers are names of the defects, in the order in which they were found.
 //!
 //! Not here, because they cannot reach this surface: 6, 14 to 17 and 19 are about the authorization endpoint and its
 //! codes, which this server has not; 8 is a machine fed out of order, kept out by the drivers and tested beside them in
