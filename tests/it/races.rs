@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::support::database::TestDatabase;
 use crate::support::runner::trials;
-use crate::support::server::{Answer, PASSWORD, PUBLIC, TestServer};
+use crate::support::server::{Answer, PASSWORD, TestServer};
 
 trials! {
     both: [
@@ -49,10 +49,7 @@ struct House {
 
 impl House {
     async fn open(database: &TestDatabase) -> Rc<Self> {
-        let server = TestServer::start(database).await;
-        let secret = server.full_client("app").await;
-        server.client("spa", PUBLIC).await;
-        server.user("alice", &[]).await;
+        let (server, secret) = TestServer::furnished(database, &[]).await;
         Rc::new(Self { server, secret })
     }
 

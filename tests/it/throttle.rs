@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::support::database::TestDatabase;
 use crate::support::runner::trials;
-use crate::support::server::{Answer, PASSWORD, PUBLIC, TestServer};
+use crate::support::server::{Answer, PASSWORD, TestServer};
 
 trials! {
     both: [
@@ -40,10 +40,7 @@ struct House {
 
 impl House {
     async fn open(database: &TestDatabase, overrides: &[(&str, &str)]) -> Self {
-        let server = TestServer::start_with(database, overrides).await;
-        let secret = server.full_client("app").await;
-        server.client("spa", PUBLIC).await;
-        server.user("alice", &[]).await;
+        let (server, secret) = TestServer::furnished(database, overrides).await;
         Self { server, secret }
     }
 

@@ -133,6 +133,16 @@ impl TestServer {
         Self::start_at(database, overrides, Clock::manual(START)).await
     }
 
+    /// A server with the confidential client `app`, whose secret is given as well, the public client `spa` and the
+    /// user `alice`.
+    pub(crate) async fn furnished(database: &TestDatabase, overrides: &[(&str, &str)]) -> (Self, String) {
+        let server = Self::start_with(database, overrides).await;
+        let secret = server.full_client("app").await;
+        server.client("spa", PUBLIC).await;
+        server.user("alice", &[]).await;
+        (server, secret)
+    }
+
     /// A server on a given clock; two that share one are two instances on one database.
     pub(crate) async fn start_at(database: &TestDatabase, overrides: &[(&str, &str)], clock: Clock) -> Self {
         let settings = settings(database, overrides);
