@@ -23,15 +23,7 @@ use url::Url;
 use self::filter::Levels;
 use self::format::{Colours, LogLayer};
 pub use self::traces::Traces;
-
-/// The shape of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One line for people: time, level, target, message, `name=value` pairs.
-    Pretty,
-    /// One JSON object per line for programs: `timestamp`, `level`, `target`, `message` and all fields, flat.
-    Json,
-}
+pub use crate::model::log_level::LogFormat;
 
 /// Why logging could not be set up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -116,9 +116,13 @@ async fn check_weak(app: &App, client: &Client, pair: &Pair, source: IpAddr) -> 
     Ok(false)
 }
 
+/// The client that is claimed. Named in the log from here on, also when it fails to prove itself: whose secret is
+/// being guessed matters. Only if there is such a client, because people send the secret in the place of the id.
 fn find(app: &App, client_id: &str) -> Option<Arc<Client>> {
     let id: ClientId = client_id.parse().ok()?;
-    app.directory.load().client(&id).cloned()
+    let client = app.directory.load().client(&id).cloned()?;
+    tracing::Span::current().record("client_id", client.id.as_str());
+    Some(client)
 }
 
 fn may_act(client: &Client, method: AuthMethod) -> Result<(), ClientAuthFailure> {

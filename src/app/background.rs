@@ -19,6 +19,8 @@ const WATCH_EVERY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_millis(1200);
 /// Key times of a few seconds are legal.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
+/// How long work that nobody waits for may take.
+const CARE_PATIENCE: Duration = Duration::from_secs(10);
 const PURGE_EVERY: Duration = Duration::from_secs(10 * 60);
 /// How long a family that is over stays, so that `session list` and a late reuse still find it.
 const KEEP_ENDED: Ttl = Ttl::from_secs(24 * 60 * 60);
@@ -52,10 +54,7 @@ impl App {
     async fn watch(&self) {
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
-            let reloaded = match tokio::time::timeout(PATIENCE, self.reload()).await {
-                Ok(reloaded) => reloaded.map_err(|error| error.to_string()),
-                Err(_) => Err("no answer in time".to_owned()),
-            };
+            let reloaded = bounded(PATIENCE, self.reload()).await;
             let was_up = self.database_up.swap(reloaded.is_ok(), Ordering::Relaxed);
             // Said once when it begins and once when it ends, not with every look.
             match reloaded {
@@ -82,7 +81,7 @@ impl App {
         loop {
             tokio::time::sleep(KEYS_EVERY).await;
             if self.keys_need_care()
-                && let Err(cause) = bounded(self.keep_keys_in_order()).await
+                && let Err(cause) = bounded(CARE_PATIENCE, self.keep_keys_in_order()).await
             {
                 tracing::warn!(cause, "signing keys could not be looked after; tried again in a second");
             }
@@ -91,7 +90,7 @@ impl App {
 
     async fn forget(&self) {
         loop {
-            if let Err(cause) = bounded(self.purge()).await {
+            if let Err(cause) = bounded(CARE_PATIENCE, self.purge()).await {
                 tracing::warn!(cause, "what is over could not be deleted; tried again later");
             }
             tokio::time::sleep(PURGE_EVERY).await;
@@ -114,8 +113,11 @@ impl App {
 }
 
 /// A database that hangs must not hold a task for ever, nor the locks that the task holds.
-async fn bounded(work: impl Future<Output = Result<(), AdminError>>) -> Result<(), String> {
-    match tokio::time::timeout(Duration::from_secs(10), work).await {
+async fn bounded(
+    patience: Duration,
+    work: impl Future<Output = Result<(), AdminError>>,
+) -> Result<(), String> {
+    match tokio::time::timeout(patience, work).await {
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
     }

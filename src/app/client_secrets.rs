@@ -4,8 +4,7 @@ use aws_lc_rs::hmac;
 use subtle::ConstantTimeEq as _;
 
 use crate::model::secret::{
-    CLIENT_SECRET_PREFIX, HashedSecret, PlainSecret, Strength, UnusableSecret, encode_checked,
-    judge_foreign_secret,
+    CLIENT_SECRET_PREFIX, HashedSecret, PlainSecret, Strength, encode_checked, judge_foreign_secret,
 };
 use crate::passwords::PasswordPool;
 
@@ -44,11 +43,8 @@ pub(crate) async fn hash_foreign(
     pool: &PasswordPool,
     secret: &PlainSecret,
 ) -> Result<HashedSecret, AdminError> {
-    match judge_foreign_secret(secret.expose()) {
-        Ok(Strength::Strong) => Ok(HashedSecret::Hmac(hasher.hash(secret))),
-        Ok(Strength::Weak) => Ok(HashedSecret::Argon2(pool.hash(secret.clone()).await?)),
-        Err(unusable @ (UnusableSecret::TooShort | UnusableSecret::TooLong | UnusableSecret::Character)) => {
-            Err(unusable.into())
-        }
-    }
+    Ok(match judge_foreign_secret(secret.expose())? {
+        Strength::Strong => HashedSecret::Hmac(hasher.hash(secret)),
+        Strength::Weak => HashedSecret::Argon2(pool.hash(secret.clone()).await?),
+    })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::model::client::Client;
 use crate::model::id::ClientId;
 use crate::model::key::SigningAlgorithm;
-use crate::model::role::{Role, RoleTable};
+use crate::model::role::RoleTable;
 use crate::model::time::Ttl;
 use crate::storage::revisions::Revisions;
 use crate::storage::{Db, StorageError, clients, roles};
@@ -17,7 +17,6 @@ use crate::storage::{Db, StorageError, clients, roles};
 pub struct Directory {
     pub(crate) revisions: Revisions,
     clients: HashMap<ClientId, Arc<Client>>,
-    roles: Vec<Role>,
     table: RoleTable,
 }
 
@@ -30,7 +29,6 @@ impl Directory {
             revisions,
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             table: RoleTable::new(&roles),
-            roles,
         })
     }
 
@@ -47,11 +45,6 @@ impl Directory {
     /// All clients, in no order.
     pub fn clients(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.clients.values()
-    }
-
-    /// All roles, by name.
-    pub fn roles(&self) -> &[Role] {
-        &self.roles
     }
 
     /// Which scopes reach whom.

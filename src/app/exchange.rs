@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::model::id::ClientId;
 use crate::protocol::client_auth::Presented;
 use crate::protocol::error::TokenError;
 use crate::protocol::grants::client_credentials;
@@ -29,12 +28,6 @@ pub struct Exchange<'a> {
 /// Answers a token request.
 pub async fn exchange(app: &App, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
     let presented = Presented::read(request.authorization, request.params)?;
-    // Named in the log also when it fails to prove itself: whose secret is being guessed matters. Only if there is
-    // such a client, because people send the secret in the place of the id.
-    let claimed = presented.client_id().parse::<ClientId>().ok();
-    if let Some(known) = claimed.filter(|id| app.directory.load().client(id).is_some()) {
-        tracing::Span::current().record("client_id", known.as_str());
-    }
     let wanted = TokenRequest::parse(request.params);
     let authenticated = authenticate_client(app, &presented, request.source).await?;
     let client = authenticated.client();

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::keys::SigningKey;
 use crate::model::client::Client;
+use crate::model::key::ACCESS_TOKEN_TYP;
 use crate::model::secret::PlainSecret;
 use crate::model::time::Timestamp;
 use crate::model::user::User;
-use crate::protocol::access_token::{Claims, Facts, Subject, TYP};
+use crate::protocol::access_token::{Claims, Facts, Subject};
 use crate::protocol::error::TokenError;
 use crate::protocol::grants::Granted;
 use crate::protocol::token_response::TokenResponse;
@@ -49,7 +50,8 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
         ttl,
     });
 
-    let access_token = key.sign(TYP, &claims).map_err(|error| TokenError::Internal(error.to_string()))?;
+    let access_token =
+        key.sign(ACCESS_TOKEN_TYP, &claims).map_err(|error| TokenError::Internal(error.to_string()))?;
     metrics::counter!("grantd_tokens_issued_total", "alg" => key.algorithm().as_str()).increment(1);
     Ok(TokenResponse {
         access_token: PlainSecret::new(access_token),

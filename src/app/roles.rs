@@ -103,8 +103,10 @@ impl App {
 
     /// One role.
     pub async fn find_role(&self, name: &RoleName) -> Result<RoleRow, AdminError> {
-        let rows = self.list_roles().await?;
-        rows.into_iter().find(|row| row.role.name == *name).ok_or_else(|| not_found(name))
+        let all = roles::list(&self.db).await?;
+        let role = all.into_iter().find(|role| role.name == *name).ok_or_else(|| not_found(name))?;
+        let users = roles::holders(&self.db, name).await?;
+        Ok(RoleRow { role, users })
     }
 }
 

@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::app::App;
 use crate::app::clock::Clock;
-use crate::settings::{self, Flag, Loaded, LogFormat, SettingsErrors, Sources};
+use crate::settings::{self, Flag, Loaded, SettingsErrors, Sources};
 use crate::startup::{self, Purpose};
 use crate::telemetry::{self, Traces};
 
@@ -44,11 +44,7 @@ fn level_of_command(loaded: &Loaded) -> &str {
 }
 
 fn start_logs(loaded: &Loaded, level: &str, collector: Option<&Url>) -> Result<Option<Traces>, Failure> {
-    let format = match loaded.settings.log.format {
-        LogFormat::Pretty => telemetry::LogFormat::Pretty,
-        LogFormat::Json => telemetry::LogFormat::Json,
-    };
-    Ok(telemetry::init(format, level, collector)?)
+    Ok(telemetry::init(loaded.settings.log.format, level, collector)?)
 }
 
 /// Opens the app of the settings, does the work and closes it in good order, whatever came of the work.

@@ -30,11 +30,12 @@ pub(super) async fn metadata(request: HttpRequest, state: Data<HttpState>) -> Ht
 
 fn send(request: &HttpRequest, body: impl FnOnce() -> Bytes, tag: String, max_age: u32) -> HttpResponse {
     let tag = EntityTag::new_strong(tag);
-    let mut response = if matches(request, &tag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let known = matches(request, &tag);
+    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
         .insert_header(CacheControl(vec![CacheDirective::Public, CacheDirective::MaxAge(max_age)]))
-        .insert_header(ETag(tag.clone()));
-    if matches(request, &tag) {
+        .insert_header(ETag(tag));
+    if known {
         return response.finish();
     }
     response.content_type("application/json").body(body())

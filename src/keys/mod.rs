@@ -32,4 +32,4 @@ pub use provider::{ForeignProvider, install};
 pub use ring::KeyRing;
 pub use sealing::{Sealer, Unsealable};
 pub use signing::{KeyError, SigningKey};
-pub use verification::{ACCESS_TOKEN_TYP, Check, Expectations, Inspection, NotValid, Outcome};
+pub use verification::{Check, Expectations, Inspection, NotValid, Outcome};

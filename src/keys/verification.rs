@@ -7,11 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::signing::SigningKey;
-use crate::model::key::SigningAlgorithm;
+use crate::model::key::{ACCESS_TOKEN_TYP, SigningAlgorithm};
 use crate::model::time::{Timestamp, Ttl};
-
-/// The `typ` of access tokens, RFC 9068 §2.1. Only this spelling: it is the one that grantd writes.
-pub const ACCESS_TOKEN_TYP: &str = "at+jwt";
 
 /// RFC 9068 §2.2: what every access token says. `exp` and `iat` are seconds; `aud` is one or more names.
 const REQUIRED: [&str; 7] = ["iss", "sub", "aud", "exp", "iat", "jti", "client_id"];

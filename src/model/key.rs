@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use super::time::{Timestamp, Ttl};
 
+/// The `typ` of every access token, RFC 9068 §2.1: the one spelling that is written and taken.
+pub const ACCESS_TOKEN_TYP: &str = "at+jwt";
+
 /// A signature algorithm of RFC 7518 §3.1 or RFC 8037 that grantd signs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SigningAlgorithm {

@@ -1,8 +1,27 @@
-//! How much is logged: the one grammar of `log.level`, for whoever checks it and whoever obeys it.
+//! How much is logged and how a line looks, for whoever checks the setting and whoever obeys it.
 
 use std::str::FromStr;
 
 use super::id::excerpt;
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line for people: time, level, target, message, `name=value` pairs.
+    Pretty,
+    /// One JSON object per line for programs: `timestamp`, `level`, `target`, `message` and all fields, flat.
+    Json,
+}
+
+impl LogFormat {
+    /// The name in the settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+        }
+    }
+}
 
 /// How much one part of the program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

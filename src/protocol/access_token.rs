@@ -8,9 +8,6 @@ use crate::model::role::RoleName;
 use crate::model::scope::Scope;
 use crate::model::time::{Timestamp, Ttl};
 
-/// The `typ` of every access token, RFC 9068 §2.1.
-pub const TYP: &str = "at+jwt";
-
 /// The user behind a token.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {

@@ -66,14 +66,6 @@ impl Presented {
         }
     }
 
-    /// Who the client says it is; not proved, and not yet looked at.
-    pub fn client_id(&self) -> &str {
-        match self {
-            Self::Basic { decoded: pair, .. } | Self::Post(pair) => &pair.client_id,
-            Self::Public { client_id } => client_id,
-        }
-    }
-
     /// Whether the Authorization header was used, which asks for a challenge in a 401 answer.
     pub const fn header_used(&self) -> bool {
         matches!(self, Self::Basic { .. })

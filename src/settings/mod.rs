@@ -26,6 +26,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use crate::model::log_level::LogFormat;
 pub use database_url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use issuer::{InvalidIssuer, Issuer};
 pub use mistake::{Mistake, SettingsErrors};
@@ -273,25 +274,6 @@ pub struct Log {
     pub format: LogFormat,
     /// A filter directive of `tracing_subscriber::EnvFilter`, known to parse.
     pub level: String,
-}
-
-/// How a line of the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Pretty,
-    /// One JSON object for each event.
-    Json,
-}
-
-impl LogFormat {
-    /// The name in the settings.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pretty => "pretty",
-            Self::Json => "json",
-        }
-    }
 }
 
 /// Traces for a collector.

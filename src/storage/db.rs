@@ -166,12 +166,6 @@ impl Db {
         })
     }
 
-    /// Whether it answers.
-    pub async fn ping(&self) -> Result<(), StorageError> {
-        let one: Option<(i64,)> = row!(self, (i64,), "select cast(1 as bigint)");
-        one.map(|_| ()).ok_or_else(|| StorageError::Unavailable("no answer".into()))
-    }
-
     /// Ends all connections in good order; a SQLite file is then whole without its WAL.
     pub async fn close(&self) {
         match self {
