@@ -16,7 +16,7 @@ use crate::protocol::token_response::TokenResponse;
 use crate::storage::{StorageError, families, login_failures, users};
 
 use super::authenticate_client::AuthenticatedClient;
-use super::exchange::source_of;
+use super::exchange::{network_of, source_of};
 use super::issue::{Issue, issue};
 use super::throttle::{Attempt, Pair};
 use super::{App, random};
@@ -62,7 +62,7 @@ pub(super) async fn login(
     let now = app.clock.now();
     let family = client
         .allows(GrantType::RefreshToken)
-        .then(|| begin_family(app, client, user, &granted, attempt.pair().source.clone(), now));
+        .then(|| begin_family(app, client, user, &granted, network_of(address), now));
     let login = Login { user, pair: attempt.pair(), family: family.as_ref(), now };
     if !persist(app, &login, &user.password_hash, rehashed.as_deref()).await? {
         // Switched off, given another password, or a login beside this one has just renewed the hash.
@@ -145,6 +145,7 @@ fn begin_family(
         generation: 0,
         retries: 0,
         source,
+        strange: None,
         auth_time: now,
         rotated_at: now,
         expires_at: now.plus(ttl),

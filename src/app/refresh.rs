@@ -17,7 +17,7 @@ use crate::storage::{families, users};
 
 use super::App;
 use super::authenticate_client::AuthenticatedClient;
-use super::exchange::source_of;
+use super::exchange::network_of;
 use super::issue::{Issue, issue};
 
 /// How often a decision is made anew because the family changed between reading and writing. Each change moves the
@@ -33,9 +33,12 @@ pub(super) async fn refresh(
     address: IpAddr,
 ) -> Result<TokenResponse, TokenError> {
     let client = authenticated.client();
-    let source = source_of(authenticated, address);
-    let presenter =
-        if client.is_public() { Presenter::Public { source: &source } } else { Presenter::Confidential };
+    // Of a client that authenticates too: where two come from, one may be a thief who has its secret.
+    let source = network_of(address);
+    let presenter = match client.is_public() {
+        true => Presenter::Public { source: &source },
+        false => Presenter::Confidential { source: &source },
+    };
     let presented = PresentedRefreshToken::read(token.expose());
 
     for _ in 0..ROUNDS {
@@ -65,9 +68,9 @@ pub(super) async fn refresh(
                     return hand_out(app, authenticated, (family, user), family.generation + 1, granted);
                 }
             }
-            Decision::Retry(granted) => {
+            Decision::Retry(granted, strange) => {
                 let limit = client.is_public().then_some(PUBLIC_RETRIES);
-                if families::record_retry(&mut tx, family.id, family.generation, limit).await? {
+                if families::record_retry(&mut tx, family.id, family.generation, limit, strange).await? {
                     tx.commit().await?;
                     return hand_out(app, authenticated, (family, user), family.generation, granted);
                 }

@@ -161,6 +161,7 @@ mod tests {
             generation: 4,
             retries: 0,
             source: "192.0.2.1".into(),
+            strange: None,
             auth_time: at(0),
             rotated_at: at(1),
             expires_at: at(9),

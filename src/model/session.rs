@@ -58,8 +58,10 @@ pub struct Family {
     pub generation: u32,
     /// How often the live token was handed out again because an answer was lost.
     pub retries: u32,
-    /// Where the live token was last asked for from.
+    /// The network address that the live token was first asked for from.
     pub source: String,
+    /// The last time that the live token was handed out again to somebody elsewhere.
+    pub strange: Option<StrangeRetry>,
     /// When the user gave their password.
     pub auth_time: Timestamp,
     /// When the live token was issued.
@@ -68,6 +70,15 @@ pub struct Family {
     pub expires_at: Timestamp,
     /// Since when and why it is ended.
     pub revoked: Option<(Timestamp, RevocationReason)>,
+}
+
+/// A lost answer that was asked for from elsewhere than the token it replaced: a client that moved, or a thief.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StrangeRetry {
+    /// The generation that was handed out again.
+    pub generation: u32,
+    /// In how many generations in a row, up to this one, that happened.
+    pub in_a_row: u32,
 }
 
 /// The random bytes of a family; never printed.

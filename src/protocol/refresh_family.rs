@@ -3,7 +3,7 @@
 //! RFC 9700 §4.14.2 asks for rotation with reuse detection; clients on bad networks ask for a retry. Both are
 //! met by telling the direct predecessor, whose successor nobody has used, from everything older.
 
-use crate::model::session::Family;
+use crate::model::session::{Family, StrangeRetry};
 use crate::model::time::{Timestamp, Ttl};
 
 use super::error::GrantFailure;
@@ -22,6 +22,10 @@ pub struct FamilyRules {
 /// How often a public client may ask again for the same lost answer.
 pub const PUBLIC_RETRIES: u32 = 5;
 
+/// In how many generations in a row a confidential client may ask for a lost answer from elsewhere. Two who live on
+/// one family must do so in each: whoever comes second presents the predecessor. So the family ends with the third.
+pub const STRANGE_RETRIES: u32 = 2;
+
 /// How far the clocks of two instances may be apart.
 const CLOCK_SLACK: Ttl = Ttl::from_secs(60);
 
@@ -29,8 +33,11 @@ const CLOCK_SLACK: Ttl = Ttl::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presenter<'a> {
     /// A client that proved who it is.
-    Confidential,
-    /// A client that did not, from this address.
+    Confidential {
+        /// The address, as [`Family::source`] keeps it.
+        source: &'a str,
+    },
+    /// A client that did not.
     Public {
         /// The address, as [`Family::source`] keeps it.
         source: &'a str,
@@ -43,7 +50,10 @@ pub enum Standing {
     /// It is the live one: redeeming it makes the next generation.
     Live,
     /// It is the direct predecessor inside the retry rule: its successor is handed out again.
-    Retry,
+    Retry {
+        /// To be remembered, where it is asked for from elsewhere.
+        strange: Option<StrangeRetry>,
+    },
     /// It was replaced for good: the family ends (RFC 9700 §4.14.2).
     Reused,
     /// It is worth nothing, and nothing changes.
@@ -83,17 +93,33 @@ fn standing_of_predecessor(
     let set_back = now.plus(CLOCK_SLACK) < family.rotated_at;
     let within = |window: Ttl| !window.is_zero() && !set_back && now < family.rotated_at.plus(window);
     match presenter {
-        Presenter::Confidential if within(rules.retry_window) => Standing::Retry,
+        Presenter::Confidential { source } if within(rules.retry_window) => {
+            let strange = (source != family.source).then(|| strange_retry(family));
+            match strange {
+                Some(strange) if strange.in_a_row > STRANGE_RETRIES => Standing::Reused,
+                strange => Standing::Retry { strange },
+            }
+        }
         Presenter::Public { source } if within(rules.retry_window_public) && source == family.source => {
             if family.retries < PUBLIC_RETRIES {
-                Standing::Retry
+                Standing::Retry { strange: None }
             } else {
                 // Many parallel requests of one honest client end here, so the family lives on.
                 Standing::Worthless(GrantFailure::TooManyRetries)
             }
         }
-        Presenter::Confidential | Presenter::Public { .. } => Standing::Reused,
+        Presenter::Confidential { .. } | Presenter::Public { .. } => Standing::Reused,
     }
+}
+
+/// One more retry from elsewhere; several in one generation count once.
+fn strange_retry(family: &Family) -> StrangeRetry {
+    let in_a_row = match family.strange {
+        Some(last) if last.generation == family.generation => last.in_a_row,
+        Some(last) if last.generation.checked_add(1) == Some(family.generation) => last.in_a_row + 1,
+        Some(_) | None => 1,
+    };
+    StrangeRetry { generation: family.generation, in_a_row }
 }
 
 #[cfg(test)]
@@ -109,6 +135,8 @@ mod tests {
         retry_window_public: Ttl::from_secs(10),
     };
 
+    const CONFIDENTIAL: Presenter<'_> = Presenter::Confidential { source: "192.0.2.1" };
+
     fn family() -> Family {
         Family {
             id: FamilyId::from_random([1; 16]),
@@ -121,6 +149,7 @@ mod tests {
             generation: 5,
             retries: 0,
             source: "192.0.2.1".into(),
+            strange: None,
             auth_time: Timestamp::from_secs(0),
             rotated_at: Timestamp::from_secs(1000),
             expires_at: Timestamp::from_secs(5000),
@@ -130,23 +159,24 @@ mod tests {
 
     #[test]
     fn a_token_stands_by_generation_time_and_presenter() {
-        use Presenter::{Confidential, Public};
-        use Standing::{Live, Retry, Reused, Worthless};
+        use Presenter::Public;
+        use Standing::{Live, Reused, Worthless};
+        const RETRY: Standing = Standing::Retry { strange: None };
         let (home, away) = (Public { source: "192.0.2.1" }, Public { source: "198.51.100.9" });
         for (generation, presenter, at, expected) in [
-            (5, Confidential, 1000, Live),
+            (5, CONFIDENTIAL, 1000, Live),
             (5, away, 1500, Live),
-            (4, Confidential, 1099, Retry),
-            (4, Confidential, 1100, Reused),
-            (4, home, 1009, Retry),
+            (4, CONFIDENTIAL, 1099, RETRY),
+            (4, CONFIDENTIAL, 1100, Reused),
+            (4, home, 1009, RETRY),
             (4, home, 1010, Reused),
             (4, away, 1001, Reused),
-            (3, Confidential, 1001, Reused),
+            (3, CONFIDENTIAL, 1001, Reused),
             (0, home, 1001, Reused),
-            (6, Confidential, 1001, Worthless(GrantFailure::UnknownToken)),
-            (5, Confidential, 2000, Worthless(GrantFailure::Expired)),
-            (4, Confidential, 2000, Worthless(GrantFailure::Expired)),
-            (5, Confidential, 900, Live),
+            (6, CONFIDENTIAL, 1001, Worthless(GrantFailure::UnknownToken)),
+            (5, CONFIDENTIAL, 2000, Worthless(GrantFailure::Expired)),
+            (4, CONFIDENTIAL, 2000, Worthless(GrantFailure::Expired)),
+            (5, CONFIDENTIAL, 900, Live),
         ] {
             let standing = standing(&family(), generation, presenter, &RULES, Timestamp::from_secs(at));
 
@@ -162,7 +192,7 @@ mod tests {
         revoked.revoked = Some((Timestamp::from_secs(1000), RevocationReason::Operator));
         let at = Timestamp::from_secs(1001);
 
-        let stand = |family: &Family, g| standing(family, g, Presenter::Confidential, &RULES, at);
+        let stand = |family: &Family, g| standing(family, g, CONFIDENTIAL, &RULES, at);
 
         assert_eq!(stand(&expired, 5), Standing::Worthless(GrantFailure::Expired));
         assert_eq!(stand(&revoked, 5), Standing::Worthless(GrantFailure::Revoked));
@@ -174,9 +204,28 @@ mod tests {
         let rules = FamilyRules { retry_window: Ttl::ZERO, retry_window_public: Ttl::ZERO, ..RULES };
         let at = Timestamp::from_secs(1000);
 
-        for presenter in [Presenter::Confidential, Presenter::Public { source: "192.0.2.1" }] {
+        for presenter in [CONFIDENTIAL, Presenter::Public { source: "192.0.2.1" }] {
             assert_eq!(standing(&family(), 4, presenter, &rules, at), Standing::Reused);
         }
+    }
+
+    #[test]
+    fn two_who_live_on_one_family_are_told_apart_in_the_third_generation() {
+        let away = Presenter::Confidential { source: "198.51.100.9" };
+        let stand = |strange, presenter| {
+            let family = Family { strange, ..family() };
+            standing(&family, 4, presenter, &RULES, Timestamp::from_secs(1001))
+        };
+        let strange = |generation, in_a_row| Some(StrangeRetry { generation, in_a_row });
+
+        assert_eq!(stand(None, away), Standing::Retry { strange: strange(5, 1) });
+        // Asked for twice in one generation, it counts once.
+        assert_eq!(stand(strange(5, 2), away), Standing::Retry { strange: strange(5, 2) });
+        assert_eq!(stand(strange(4, 1), away), Standing::Retry { strange: strange(5, 2) });
+        assert_eq!(stand(strange(4, 2), away), Standing::Reused);
+        // A generation without one in between, or from where the token was asked for: a client that moves.
+        assert_eq!(stand(strange(3, 2), away), Standing::Retry { strange: strange(5, 1) });
+        assert_eq!(stand(strange(4, 2), CONFIDENTIAL), Standing::Retry { strange: None });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Refresh-token families: one row each, whatever happens to it.
 
 use crate::model::id::{ClientId, FamilyId, UserId};
-use crate::model::session::{Family, FamilySecret, RevocationReason};
+use crate::model::session::{Family, FamilySecret, RevocationReason, StrangeRetry};
 use crate::model::time::{Timestamp, Ttl};
 
 use super::clients::{audience_from, audience_json, parse};
@@ -20,6 +20,8 @@ struct FamilyRow {
     generation: i64,
     retries: i64,
     source: String,
+    strange_generation: Option<i64>,
+    strange_in_a_row: i64,
     auth_time: i64,
     rotated_at_ms: i64,
     expires_at: i64,
@@ -46,7 +48,7 @@ pub async fn find(on: impl Into<Conn<'_>>, id: FamilyId) -> Result<Option<Family
         on,
         FamilyRow,
         "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
          from families where id = $1",
         id.to_string()
     );
@@ -65,7 +67,7 @@ pub async fn list(
             on,
             FamilyRow,
             "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                    auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
              from families where user_id = $2 and expires_at > $1 order by auth_time desc, id",
             now.as_secs(),
             id.to_string()
@@ -74,7 +76,7 @@ pub async fn list(
             on,
             FamilyRow,
             "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                    auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
              from families where client_id = $2 and expires_at > $1 order by auth_time desc, id",
             now.as_secs(),
             id.as_str()
@@ -83,7 +85,7 @@ pub async fn list(
             on,
             FamilyRow,
             "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                    auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
              from families where id = $2 and expires_at > $1 order by auth_time desc, id",
             now.as_secs(),
             id.to_string()
@@ -92,7 +94,7 @@ pub async fn list(
             on,
             FamilyRow,
             "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                    auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
              from families where expires_at > $1 order by auth_time desc, id",
             now.as_secs()
         ),
@@ -105,8 +107,8 @@ pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> 
     let inserted = execute!(
         tx,
         "insert into families (id, client_id, user_id, requested, granted, audience, secret, generation, retries,
-                               source, auth_time, rotated_at_ms, expires_at)
-         select $1, clients.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+                               source, strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at)
+         select $1, clients.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
          from clients where clients.id = $2 and clients.disabled_at is null",
         family.id.to_string(),
         family.client_id.as_str(),
@@ -118,6 +120,8 @@ pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> 
         i64::from(family.generation),
         i64::from(family.retries),
         family.source.as_str(),
+        family.strange.map(|strange| i64::from(strange.generation)),
+        family.strange.map_or(0, |strange| i64::from(strange.in_a_row)),
         family.auth_time.as_secs(),
         family.rotated_at.as_millis(),
         family.expires_at.as_secs(),
@@ -149,21 +153,25 @@ pub async fn rotate(
     Ok(changed == 1)
 }
 
-/// Notes that the live token of `generation` is handed out again. `false` if the family moved on or ended
-/// meanwhile, or `limit` is reached.
+/// Notes that the live token of `generation` is handed out again, and whether to somebody elsewhere. `false` if the
+/// family moved on or ended meanwhile, or `limit` is reached.
 pub async fn record_retry(
     tx: &mut Tx,
     id: FamilyId,
     generation: u32,
     limit: Option<u32>,
+    strange: Option<StrangeRetry>,
 ) -> Result<bool, StorageError> {
     let changed = execute!(
         tx,
-        "update families set retries = retries + 1
+        "update families set retries = retries + 1, strange_generation = coalesce($4, strange_generation),
+                strange_in_a_row = coalesce($5, strange_in_a_row)
          where id = $1 and generation = $2 and revoked_at is null and retries < coalesce($3, retries + 1)",
         id.to_string(),
         i64::from(generation),
         limit.map(i64::from),
+        strange.map(|strange| i64::from(strange.generation)),
+        strange.map(|strange| i64::from(strange.in_a_row)),
     );
     Ok(changed == 1)
 }
@@ -246,6 +254,13 @@ impl FamilyRow {
             generation: u32::try_from(self.generation).map_err(StorageError::corrupt)?,
             retries: u32::try_from(self.retries).map_err(StorageError::corrupt)?,
             source: self.source,
+            strange: match self.strange_generation {
+                None => None,
+                Some(generation) => Some(StrangeRetry {
+                    generation: u32::try_from(generation).map_err(StorageError::corrupt)?,
+                    in_a_row: u32::try_from(self.strange_in_a_row).map_err(StorageError::corrupt)?,
+                }),
+            },
             auth_time: Timestamp::from_secs(self.auth_time),
             rotated_at: Timestamp::from_millis(self.rotated_at_ms),
             expires_at: Timestamp::from_secs(self.expires_at),

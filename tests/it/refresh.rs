@@ -11,6 +11,8 @@ trials! {
     both: [
         every_refresh_rotates_and_only_the_newest_token_goes_on,
         a_client_that_authenticates_gets_a_lost_answer_again_for_a_day,
+        a_thief_who_has_the_clients_secret_too_is_found_out_in_the_third_generation,
+        a_client_that_moves_now_and_then_keeps_its_session,
         a_predecessor_after_a_day_ends_the_family,
         a_token_older_than_the_predecessor_ends_the_family,
         a_public_client_gets_a_lost_answer_again_for_ten_seconds,
@@ -58,6 +60,13 @@ impl House {
         let form =
             [("grant_type", "password"), ("client_id", "spa"), ("username", "alice"), ("password", PASSWORD)];
         self.server.token(&form).await.text("refresh_token")
+    }
+
+    /// A confidential client's refresh from that client's address.
+    async fn redeem_at(&self, http: &reqwest::Client, token: &str) -> Answer {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
+        let request = http.post(format!("{}/token", self.server.url)).basic_auth("app", Some(&self.secret));
+        Answer::of(request.form(&form).send().await.expect("an answer")).await
     }
 
     async fn redeem_in_public(&self, token: &str) -> Answer {
@@ -131,6 +140,46 @@ async fn a_client_that_authenticates_gets_a_lost_answer_again_for_a_day(database
     ids.dedup();
     assert_eq!(ids.len(), 8, "each with an access token of its own");
     successor(&house.redeem(&second).await);
+    house.server.stop().await;
+}
+
+async fn a_thief_who_has_the_clients_secret_too_is_found_out_in_the_third_generation(database: TestDatabase) {
+    let house = House::open(&database, &[]).await;
+    let (home, thief) = (&house.server.http, elsewhere());
+    let mut live = house.login().await;
+
+    // Whoever refreshes second is given the successor of the other's token, so both live on ...
+    for second in [&thief, home] {
+        let first = if std::ptr::eq(second, home) { &thief } else { home };
+        let successor_of_both = successor(&house.redeem_at(first, &live).await);
+        assert_eq!(successor(&house.redeem_at(second, &live).await), successor_of_both);
+        assert_eq!(successor(&house.redeem_at(second, &live).await), successor_of_both, "counts once");
+        live = successor_of_both;
+    }
+
+    // ... but not a third time in a row.
+    let newest = successor(&house.redeem_at(home, &live).await);
+    assert_refused(&house.redeem_at(&thief, &live).await);
+    assert_refused(&house.redeem_at(home, &newest).await);
+    house.server.stop().await;
+}
+
+async fn a_client_that_moves_now_and_then_keeps_its_session(database: TestDatabase) {
+    let house = House::open(&database, &[]).await;
+    let (home, away) = (&house.server.http, elsewhere());
+    let mut live = house.login().await;
+
+    for _ in 0..3 {
+        for _ in 0..2 {
+            let lost = successor(&house.redeem_at(home, &live).await);
+            live = successor(&house.redeem_at(&away, &live).await);
+            assert_eq!(live, lost);
+        }
+        // An answer that is not lost, or asked for again from the same place.
+        let answer = successor(&house.redeem_at(&away, &live).await);
+        assert_eq!(successor(&house.redeem_at(&away, &live).await), answer);
+        live = answer;
+    }
     house.server.stop().await;
 }
 

@@ -109,6 +109,8 @@ struct Model {
     moved: i64,
     source: Source,
     retries: u32,
+    /// The generation that was last given to somebody elsewhere, and how many in a row were.
+    strange: Option<(u32, u32)>,
     ended: bool,
 }
 
@@ -136,6 +138,18 @@ impl Model {
         }
         if self.kind == Kind::Public && self.retries == PUBLIC_RETRIES {
             return Outcome::Refused(GrantFailure::TooManyRetries);
+        }
+        if self.kind == Kind::Confidential && from != self.source {
+            let in_a_row = match self.strange {
+                Some((generation, in_a_row)) if generation == self.newest => in_a_row,
+                Some((generation, in_a_row)) if generation + 1 == self.newest => in_a_row + 1,
+                _ => 1,
+            };
+            if in_a_row == 3 {
+                self.ended = true;
+                return Outcome::Refused(GrantFailure::Reused);
+            }
+            self.strange = Some((self.newest, in_a_row));
         }
         self.retries += 1;
         Outcome::GivenAgain
@@ -165,7 +179,16 @@ impl<'a> Trial<'a> {
         let (_, token) = house.ask(kind, &form, Source::Home).await.expect("a login");
         let now = house.now();
         let source = Source::Home;
-        let model = Model { kind, newest: 0, began: now, moved: now, source, retries: 0, ended: false };
+        let model = Model {
+            kind,
+            newest: 0,
+            began: now,
+            moved: now,
+            source,
+            retries: 0,
+            strange: None,
+            ended: false,
+        };
         Ok(Self { house, user, model, tokens: vec![token], held: 0, access_tokens: HashSet::new() })
     }
 
@@ -290,6 +313,8 @@ impl<'a> Trial<'a> {
         prop_assert_eq!(row.family.generation, self.model.newest);
         prop_assert_eq!(row.family.revoked.is_some(), self.model.ended);
         prop_assert_eq!(row.family.retries, self.model.retries);
+        let strange = row.family.strange.map(|strange| (strange.generation, strange.in_a_row));
+        prop_assert_eq!(strange, self.model.strange);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use grantd::model::id::FamilyId;
 use grantd::model::login_failures::Failures;
-use grantd::model::session::{Family, FamilySecret, RevocationReason};
+use grantd::model::session::{Family, FamilySecret, RevocationReason, StrangeRetry};
 use grantd::model::time::{Timestamp, Ttl};
 use grantd::storage::families::Which;
 use grantd::storage::{Db, StorageError, clients, families, installation, login_failures, users};
@@ -50,6 +50,7 @@ fn family(number: u8, client: &str, user: u8) -> Family {
         generation: 0,
         retries: 0,
         source: String::new(),
+        strange: None,
         auth_time: at(1000),
         rotated_at: at(1000),
         expires_at: at(5000),
@@ -61,7 +62,7 @@ fn family(number: u8, client: &str, user: u8) -> Family {
 fn whole(family: &Family) -> impl PartialEq + std::fmt::Debug + use<> {
     let f = family.clone();
     let times = (f.auth_time, f.rotated_at, f.expires_at, f.revoked);
-    let counts = (f.generation, f.retries);
+    let counts = (f.generation, f.retries, f.strange);
     (f.id, f.client_id, f.user_id, f.requested, f.granted, f.audience, f.secret.0, counts, f.source, times)
 }
 
@@ -95,6 +96,7 @@ async fn a_family_reads_back_as_it_was_written(database: TestDatabase) {
         generation: u32::MAX - 1,
         retries: u32::MAX,
         source: ODD.into(),
+        strange: Some(StrangeRetry { generation: u32::MAX, in_a_row: 7 }),
         auth_time: at(-1),
         rotated_at: Timestamp::from_millis(1_800_000_000_123),
         expires_at: at(4_102_444_800),
@@ -197,13 +199,13 @@ async fn a_retry_counts_up_to_its_limit_and_only_for_the_live_generation(databas
     let db = with(&database, &[Family { generation: 7, ..family(1, "app", 1) }, family(2, "app", 1)]).await;
     let id = family_id(1);
 
-    assert!(!write!(db, families::record_retry(id, 6, None)).expect("behind"));
-    assert!(!write!(db, families::record_retry(id, 8, None)).expect("ahead"));
-    assert!(!write!(db, families::record_retry(id, 7, Some(0))).expect("none allowed"));
-    assert!(write!(db, families::record_retry(id, 7, Some(2))).expect("the first"));
-    assert!(write!(db, families::record_retry(id, 7, Some(2))).expect("the second"));
-    assert!(!write!(db, families::record_retry(id, 7, Some(2))).expect("one too many"));
-    assert!(write!(db, families::record_retry(id, 7, None)).expect("without limit"));
+    assert!(!write!(db, families::record_retry(id, 6, None, None)).expect("behind"));
+    assert!(!write!(db, families::record_retry(id, 8, None, None)).expect("ahead"));
+    assert!(!write!(db, families::record_retry(id, 7, Some(0), None)).expect("none allowed"));
+    assert!(write!(db, families::record_retry(id, 7, Some(2), None)).expect("the first"));
+    assert!(write!(db, families::record_retry(id, 7, Some(2), None)).expect("the second"));
+    assert!(!write!(db, families::record_retry(id, 7, Some(2), None)).expect("one too many"));
+    assert!(write!(db, families::record_retry(id, 7, None, None)).expect("without limit"));
 
     let counted = Family { generation: 7, retries: 3, ..family(1, "app", 1) };
     assert_eq!(
@@ -212,8 +214,15 @@ async fn a_retry_counts_up_to_its_limit_and_only_for_the_live_generation(databas
         "a retry is no use: it does not move the idle time"
     );
     assert_eq!(find(&db, 2).await.retries, 0);
+    // Where it came from is remembered, and not forgotten by one that came from home.
+    let strange = Some(StrangeRetry { generation: 7, in_a_row: 2 });
+    assert!(write!(db, families::record_retry(id, 7, None, strange)).expect("from elsewhere"));
+    assert!(write!(db, families::record_retry(id, 7, None, None)).expect("from home"));
+    assert_eq!(find(&db, 1).await.strange, strange);
+    assert!(write!(db, families::rotate(id, 7, "", NEVER_IDLE, at(1500))).expect("won"));
+    assert_eq!(find(&db, 1).await.strange, strange, "the next generation asks what happened in this one");
     write!(db, families::revoke(Which::All, RevocationReason::Reuse, at(1500))).expect("revoked");
-    assert!(!write!(db, families::record_retry(id, 7, None)).expect("revoked"));
+    assert!(!write!(db, families::record_retry(id, 8, None, None)).expect("revoked"));
     db.close().await;
 }
 
@@ -223,8 +232,9 @@ async fn of_many_retries_at_once_as_many_win_as_are_allowed(database: TestDataba
     let mut retries = JoinSet::new();
     for _ in 0..12 {
         let db = db.clone();
-        let retry =
-            async move { write!(db, families::record_retry(family_id(1), 0, Some(5))).expect("an answer") };
+        let retry = async move {
+            write!(db, families::record_retry(family_id(1), 0, Some(5), None)).expect("an answer")
+        };
         retries.spawn_local(retry);
     }
 

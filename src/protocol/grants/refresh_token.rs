@@ -7,7 +7,7 @@ use oxide_auth::primitives::grant::{Extensions, Grant};
 use crate::model::client::{Client, GrantType};
 use crate::model::role::RoleTable;
 use crate::model::secret::PlainSecret;
-use crate::model::session::Family;
+use crate::model::session::{Family, StrangeRetry};
 use crate::model::time::Timestamp;
 use crate::model::user::User;
 use crate::protocol::error::{GrantFailure, TokenError};
@@ -44,8 +44,9 @@ pub struct Evidence<'a> {
 pub enum Decision {
     /// Make the next generation the live one and hand it out.
     Rotate(Granted),
-    /// Hand the live one out again: the answer that brought it was lost.
-    Retry(Granted),
+    /// Hand the live one out again: the answer that brought it was lost. Remember where it was asked for from, if
+    /// that is somewhere else.
+    Retry(Granted, Option<StrangeRetry>),
     /// End the family: a replaced token came back.
     EndFamily,
 }
@@ -61,7 +62,7 @@ pub fn decide(evidence: &Evidence<'_>) -> Result<Decision, TokenError> {
     };
     let mut machine = Refresh::new(&view);
     let mut input = Input::None;
-    let mut retry = false;
+    let mut retry = None;
     loop {
         // Never `Input::None` again: it would destroy the machine's state.
         input = match machine.advance(input) {
@@ -70,8 +71,8 @@ pub fn decide(evidence: &Evidence<'_>) -> Result<Decision, TokenError> {
                 let grant = match evidence.family {
                     Some((family, generation, user)) if family.client_id == client.id => {
                         match standing(family, generation, evidence.presenter, evidence.rules, evidence.now) {
-                            Standing::Live => retry = false,
-                            Standing::Retry => retry = true,
+                            Standing::Live => retry = None,
+                            Standing::Retry { strange } => retry = Some(strange),
                             // Before the scope is looked at: a thief must not escape by a bad scope.
                             Standing::Reused => return Ok(Decision::EndFamily),
                             Standing::Worthless(failure) => return Err(failure.into()),
@@ -94,7 +95,10 @@ pub fn decide(evidence: &Evidence<'_>) -> Result<Decision, TokenError> {
                     ));
                 };
                 let granted = grant_again(evidence, &from_oxide(&grant.scope)?, family, user)?;
-                return Ok(if retry { Decision::Retry(granted) } else { Decision::Rotate(granted) });
+                return Ok(match retry {
+                    None => Decision::Rotate(granted),
+                    Some(strange) => Decision::Retry(granted, strange),
+                });
             }
             Output::Ok(_) => return Err(TokenError::Internal("the refresh machine issued by itself".into())),
             Output::Err(mut error) => {
