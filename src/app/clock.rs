@@ -1,7 +1,8 @@
 //! The one place that reads the clock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use crate::model::time::{Timestamp, Ttl};
 
@@ -29,6 +30,18 @@ impl Clock {
         }
     }
 
+    /// The time by a clock that started with the process and never jumps, whatever happens to the system's.
+    pub fn steady(&self) -> Timestamp {
+        match self {
+            Self::System => {
+                let (wall, steady) = *START;
+                let since = i64::try_from(steady.elapsed().as_millis()).unwrap_or(i64::MAX);
+                Timestamp::from_millis(wall.saturating_add(since))
+            }
+            Self::Manual(_) => self.now(),
+        }
+    }
+
     /// Moves a manual clock on; the system's clock is not ours to move.
     pub fn advance(&self, by: Ttl) {
         if let Self::Manual(millis) = self {
@@ -36,6 +49,9 @@ impl Clock {
         }
     }
 }
+
+/// The first reading of both clocks.
+static START: LazyLock<(i64, Instant)> = LazyLock::new(|| (system_millis(), Instant::now()));
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 fn system_millis() -> i64 {

@@ -19,7 +19,7 @@ impl App {
     pub fn check_health(&self) -> [Check; 2] {
         [
             Check { name: "database", ok: self.database_up.load(Ordering::Relaxed) },
-            Check { name: "keys", ok: self.ring.load().signer(self.policy.algorithm).is_some() },
+            Check { name: "keys", ok: self.signer(self.policy.algorithm).is_some() },
         ]
     }
 }

@@ -64,7 +64,6 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
 /// The key that signs tokens of `client` now.
 pub(super) fn signer_for(app: &App, client: &Client) -> Result<Arc<SigningKey>, TokenError> {
     let algorithm = client.registration.alg.unwrap_or(app.policy.algorithm);
-    let ring = app.ring.load();
     let missing = || TokenError::Unavailable(format!("there is no active {algorithm} key yet"));
-    ring.signer(algorithm).cloned().ok_or_else(missing)
+    app.signer(algorithm).ok_or_else(missing)
 }

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::keys::{KeyRing, SigningKey};
+use crate::keys::{KeyRing, PublishedKey, SigningKey};
 use crate::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
 use crate::model::time::Timestamp;
-use crate::protocol::key_schedule::{KeyRules, Step, next_step, promote, soonest};
+use crate::protocol::key_schedule::{
+    KeyRules, Step, next_step, promote, seen_before_start, signs_from, soonest,
+};
 use crate::storage::signing_keys::{self, StoredKey};
 use crate::storage::{Db, StorageError, Tx};
 
@@ -101,10 +103,15 @@ impl App {
         self.keep_keys_in_order().await?;
         tracing::info!(kid = %kid, "signing key taken out of the JWKS");
         let successor = match active {
-            true => self.ring().signer(key.algorithm).map(|signer| signer.kid().clone()),
+            true => self.signer(key.algorithm).map(|signer| signer.kid().clone()),
             false => None,
         };
         Ok(Retired { key, successor })
+    }
+
+    /// The key that this instance signs with now.
+    pub fn signer(&self, algorithm: SigningAlgorithm) -> Option<Arc<SigningKey>> {
+        self.ring.load().signer(algorithm, self.clock.steady()).cloned()
     }
 
     /// All keys, the oldest first.
@@ -117,11 +124,20 @@ impl App {
         // Read and stored under one lock: an older reading must not overwrite a newer one, which nothing would notice.
         let _one_at_a_time = self.reloading_keys.lock().await;
         let known = self.ring.load_full();
+        let starting = known.published().next().is_none();
         let mut keys = Vec::new();
         for stored in signing_keys::list(&self.db).await? {
-            let key = match known.find(stored.info.kid.as_str()) {
-                Some(key) if key.algorithm() == stored.info.algorithm => Arc::clone(key),
-                _ => match SigningKey::unseal(&stored.info, &stored.sealed, &self.sealer) {
+            let known = known
+                .find(stored.info.kid.as_str())
+                .filter(|known| known.key.algorithm() == stored.info.algorithm);
+            let seen_at = match known {
+                Some(known) => known.seen_at,
+                None if starting => self.clock.steady().min(seen_before_start(&stored.info)),
+                None => self.clock.steady(),
+            };
+            let key = match known {
+                Some(known) => Arc::clone(&known.key),
+                None => match SigningKey::unseal(&stored.info, &stored.sealed, &self.sealer) {
                     Ok(key) => Arc::new(key),
                     // One damaged row must not keep all others, nor the command that removes it, from working.
                     Err(cause) => {
@@ -131,7 +147,8 @@ impl App {
                     }
                 },
             };
-            keys.push((key, stored.info));
+            let signs_from = signs_from(&stored.info, seen_at, self.policy.publish_before);
+            keys.push(PublishedKey { key, info: stored.info, seen_at, signs_from });
         }
         self.ring.store(Arc::new(KeyRing::new(keys)));
         Ok(())

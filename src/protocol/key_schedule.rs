@@ -17,6 +17,16 @@ pub struct KeyRules {
     pub longest_access_ttl: Ttl,
 }
 
+/// Every instance publishes a new key within this time of its making.
+const PUBLISHED_WITHIN: Ttl = Ttl::from_secs(1);
+/// How much longer than `publish_before` a key waits by the clock: for the last instance to publish it, and for the
+/// part of a second that stored times leave out.
+const ROUNDED: Ttl = Ttl::from_secs(2);
+/// How far the clocks of two instances may be apart.
+const CLOCK_SLACK: Ttl = Ttl::from_secs(5);
+/// For those clocks, and for an instance that learns late that a key signs no more.
+const LEAVE_SLACK: Ttl = Ttl::from_secs(10);
+
 /// The longest a verifier may keep the JWKS: Cache-Control's `max-age`.
 pub fn jwks_max_age(publish_before: Ttl) -> Ttl {
     publish_before.min(Ttl::from_secs(300))
@@ -73,7 +83,9 @@ pub fn next_step(
             (None, Some((pending, _))) => Some(promote(pending, None, rules, now)),
             (Some((_, since)), None) => Some(Step::MakePending {
                 algorithm: *algorithm,
-                activates_at: since.plus(rules.rotate_every).max(now.plus(rules.publish_before)),
+                activates_at: since
+                    .plus(rules.rotate_every)
+                    .max(published_long_enough(now, rules.publish_before)),
             }),
             (Some((active, _)), Some((pending, activates_at))) => {
                 (activates_at <= now).then(|| promote(pending, Some(active), rules, now))
@@ -95,14 +107,38 @@ pub fn promote(
     Step::Promote {
         pending: pending.kid.clone(),
         active: active.map(|key| key.kid.clone()),
-        // Another instance may sign with the old key for a second after the change, so one minute is added.
-        retires_at: now.plus(longest_ttl).plus(Ttl::from_secs(60)),
+        // An instance that saw the new key late signs with the old one for `publish_before` more.
+        retires_at: now.plus(rules.publish_before).plus(longest_ttl).plus(LEAVE_SLACK),
     }
 }
 
 /// When a pending key may sign if an operator wants it as soon as that is safe.
 pub fn soonest(pending: &SigningKeyInfo, rules: &KeyRules, now: Timestamp) -> Timestamp {
-    pending.created_at.plus(rules.publish_before).max(now)
+    published_long_enough(pending.created_at, rules.publish_before).max(now)
+}
+
+/// From when on one instance signs with an active key that it has published itself since `seen_at`. Other instances may
+/// have taken the change of state for granted while this one was cut off from the database, and verifiers that asked
+/// it for the JWKS do not know the key yet.
+pub fn signs_from(key: &SigningKeyInfo, seen_at: Timestamp, publish_before: Ttl) -> Timestamp {
+    match key.state {
+        // An emergency, or the first of its algorithm: the old key is not to be trusted, or there is none.
+        KeyState::Active { since } if since < published_long_enough(key.created_at, publish_before) => since,
+        KeyState::Active { .. } => seen_at.plus(publish_before).plus(PUBLISHED_WITHIN),
+        KeyState::Pending { activates_at } => activates_at,
+        KeyState::Retired { since, .. } => since,
+    }
+}
+
+/// Since when an instance that has just started is taken to have published a key that it found: its own memory is
+/// gone, and the stored time is by another clock.
+pub fn seen_before_start(key: &SigningKeyInfo) -> Timestamp {
+    key.created_at.plus(CLOCK_SLACK)
+}
+
+/// When every verifier that keeps the JWKS for `publish_before` at most knows a key made at `created_at`.
+fn published_long_enough(created_at: Timestamp, publish_before: Ttl) -> Timestamp {
+    created_at.plus(publish_before).plus(ROUNDED)
 }
 
 #[cfg(test)]
@@ -152,7 +188,7 @@ mod tests {
 
         let step = next(&[active], 5000);
 
-        assert_eq!(step, Some(Step::MakePending { algorithm: ALG, activates_at: at(5100) }));
+        assert_eq!(step, Some(Step::MakePending { algorithm: ALG, activates_at: at(5102) }));
     }
 
     #[test]
@@ -167,14 +203,14 @@ mod tests {
             Some(Step::Promote {
                 pending: Kid::new("p".into()),
                 active: Some(Kid::new("a".into())),
-                retires_at: at(1070)
+                retires_at: at(1120)
             })
         );
-        let retired = key("a", KeyState::Retired { since: at(1000), until: at(1070) });
+        let retired = key("a", KeyState::Retired { since: at(1000), until: at(1120) });
         let active = key("p", KeyState::Active { since: at(1000) });
         let pending = key("q", KeyState::Pending { activates_at: at(2000) });
-        assert_eq!(next(&[retired.clone(), active.clone(), pending.clone()], 1069), None);
-        assert_eq!(next(&[retired, active, pending], 1070), Some(Step::Remove(Kid::new("a".into()))));
+        assert_eq!(next(&[retired.clone(), active.clone(), pending.clone()], 1119), None);
+        assert_eq!(next(&[retired, active, pending], 1120), Some(Step::Remove(Kid::new("a".into()))));
     }
 
     #[test]
@@ -189,7 +225,7 @@ mod tests {
             panic!("a take-over")
         };
 
-        assert_eq!(retires_at, at(1560));
+        assert_eq!(retires_at, at(1610));
     }
 
     #[test]
@@ -199,6 +235,28 @@ mod tests {
         let step = next(&[pending], 10);
 
         assert!(matches!(step, Some(Step::Promote { active: None, .. })), "{step:?}");
+    }
+
+    #[test]
+    fn an_instance_signs_with_a_key_that_it_has_published_itself_for_long_enough() {
+        let made_at_0 = |since| key("a", KeyState::Active { since: at(since) });
+        let wait = RULES.publish_before;
+
+        // Promoted in good order at 102, and seen at once, late, or found at the start.
+        assert_eq!(signs_from(&made_at_0(102), at(0), wait), at(101));
+        assert_eq!(signs_from(&made_at_0(102), at(500), wait), at(601));
+        assert_eq!(signs_from(&made_at_0(102), seen_before_start(&made_at_0(102)), wait), at(106));
+        // Before its time: somebody was in a hurry, and knows why.
+        assert_eq!(signs_from(&made_at_0(101), at(50), wait), at(101));
+        assert_eq!(signs_from(&made_at_0(0), at(0), wait), at(0));
+    }
+
+    #[test]
+    fn the_soonest_time_leaves_every_instance_a_second_to_publish_the_key() {
+        let pending = key("p", KeyState::Pending { activates_at: at(1000) });
+
+        assert_eq!(soonest(&pending, &RULES, at(10)), at(102));
+        assert_eq!(soonest(&pending, &RULES, at(500)), at(500));
     }
 
     #[test]

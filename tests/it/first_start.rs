@@ -78,7 +78,7 @@ pub(crate) fn mode(path: &Path) -> u32 {
 }
 
 fn kid_in_use(app: &App) -> String {
-    app.ring().signer(SigningAlgorithm::Es256).expect("a key that signs").kid().to_string()
+    app.signer(SigningAlgorithm::Es256).expect("a key that signs").kid().to_string()
 }
 
 fn states(keys: &[SigningKeyInfo]) -> Vec<&'static str> {

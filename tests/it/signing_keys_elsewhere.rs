@@ -24,6 +24,7 @@ trials! {
     both: [
         instances_that_race_to_keep_the_keys_end_up_with_one_of_each,
         an_instance_takes_the_keys_that_another_one_changed,
+        an_instance_that_was_cut_off_does_not_sign_with_a_key_it_has_not_published,
         a_running_server_obeys_clients_made_switched_and_deleted_elsewhere,
         a_running_server_obeys_secrets_rotated_elsewhere,
         a_running_server_obeys_roles_changed_elsewhere,
@@ -40,7 +41,7 @@ const ALGORITHMS: [SigningAlgorithm; 2] = [SigningAlgorithm::Es256, SigningAlgor
 
 /// What each algorithm signs with.
 fn signers(app: &App) -> [Option<Kid>; 2] {
-    ALGORITHMS.map(|algorithm| app.ring().signer(algorithm).map(|key| key.kid().clone()))
+    ALGORITHMS.map(|algorithm| app.signer(algorithm).map(|key| key.kid().clone()))
 }
 
 /// How many keys of each algorithm are active and pending.
@@ -117,7 +118,7 @@ async fn an_instance_takes_the_keys_that_another_one_changed(database: TestDatab
     let watched = Watched::start(&database, FAST).await;
     let app = &watched.server.app;
     let other = another_instance(&database, &watched.server.clock).await;
-    let signer = |app: &App| app.ring().signer(SigningAlgorithm::Es256).expect("one signs").kid().to_string();
+    let signer = |app: &App| app.signer(SigningAlgorithm::Es256).expect("one signs").kid().to_string();
     assert_eq!(signer(&other), signer(app));
 
     app.rotate_keys(Haste::Now).await.expect("rotated");
@@ -131,6 +132,35 @@ async fn an_instance_takes_the_keys_that_another_one_changed(database: TestDatab
     assert_eq!(signer(&other), signer(app));
     assert!(app.ring().find(gone.as_str()).is_none());
     assert_eq!(other.ring().jwks(), app.ring().jwks());
+    other.close().await;
+    watched.server.stop().await;
+}
+
+async fn an_instance_that_was_cut_off_does_not_sign_with_a_key_it_has_not_published(database: TestDatabase) {
+    let watched = Watched::start(&database, FAST).await;
+    let app = &watched.server.app;
+    let other = another_instance(&database, &watched.server.clock).await;
+    let signer = |app: &App| app.signer(SigningAlgorithm::Es256).expect("one signs").kid().to_string();
+    let published = |app: &App, kid: &str| app.ring().find(kid).is_some();
+    // Two rotations, of which the other sees the second key only when it signs already.
+    watched.pass(100).await;
+    other.reload().await.expect("readable");
+    let old = signer(app);
+    assert_eq!(signer(&other), old);
+    let [_, pending, _] = watched.keys("ES256").await;
+    app.retire_key(&pending[0].kid).await.expect("retired");
+    watched.pass(100).await;
+    let new = signer(app);
+    assert!(new != old && !published(&other, &new));
+
+    other.reload().await.expect("readable");
+
+    assert!(published(&other, &new), "from now on");
+    assert_eq!(signer(&other), old, "verifiers that asked this instance do not know the new one yet");
+    watched.server.pass(50);
+    assert_eq!((signer(&other), published(app, &old)), (old, true), "nor is the old one gone for anybody");
+    watched.server.pass(1);
+    assert_eq!(signer(&other), new);
     other.close().await;
     watched.server.stop().await;
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::keys::ring::KeyRing;
+use crate::keys::ring::{KeyRing, PublishedKey};
 use crate::model::key::{KeyState, SigningKeyInfo};
 
 const ISSUER: &str = "https://auth.example";
@@ -34,7 +34,7 @@ fn ring(keys: &[&Arc<SigningKey>]) -> KeyRing {
             created_at: since,
             longest_ttl: crate::model::time::Ttl::ZERO,
         };
-        (Arc::clone(key), info)
+        PublishedKey { key: Arc::clone(key), info, seen_at: since, signs_from: since }
     };
     KeyRing::new(keys.iter().map(entry).collect())
 }
