@@ -1,4 +1,4 @@
-//! The binary: hands the command line to `grantd::cli` and its outcome to the shell. Knows nothing else.
+//! The binary: forbids core dumps, then hands the command line to `grantd::cli` and its outcome to the shell. Knows nothing else.
 
 use std::process::ExitCode;
 
@@ -7,5 +7,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    grantd::startup::forbid_core_dumps();
     grantd::cli::run(std::env::args_os())
 }

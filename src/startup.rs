@@ -22,6 +22,17 @@ use crate::settings::{DatabaseUrl, Settings};
 use crate::storage::db::Location;
 use crate::telemetry;
 
+/// Keeps the memory of this process, which holds keys and passwords, out of every core file, also where a program
+/// collects them (which the limit alone does not prevent, core(5)).
+pub fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    // Without leave for the one there may be leave for the other; neither is a reason not to start.
+    let _limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _undumpable = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 /// What an app is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -53,7 +64,8 @@ pub fn location(settings: &Settings) -> Location {
     }
 }
 
-fn key_source(settings: &Settings) -> KeySource {
+/// Where the encryption key of the settings is.
+pub fn key_source(settings: &Settings) -> KeySource {
     match (&settings.keys.encryption_key, &settings.database.url) {
         (Some(key), _) => KeySource::Given(key.clone()),
         (None, DatabaseUrl::Sqlite(path)) => KeySource::File(path.with_file_name("grantd.key")),

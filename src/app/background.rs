@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::time::Ttl;
 use crate::protocol::throttle::DAY;
 use crate::storage::revisions::{self, Revisions};
-use crate::storage::{families, login_failures};
+use crate::storage::{families, login_failures, root_keys};
 
 use super::App;
 use super::directory::Directory;
@@ -104,6 +104,7 @@ impl App {
         let over = now.minus(KEEP_ENDED);
         let families = families::purge(&mut tx, over, over.minus(self.policy.families.idle_ttl)).await?;
         let failures = login_failures::purge(&mut tx, now.minus(DAY)).await?;
+        root_keys::purge(&mut tx, now).await?;
         tx.commit().await?;
         if families + failures > 0 {
             tracing::debug!(families, failures, "deleted what is over");

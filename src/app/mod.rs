@@ -18,6 +18,7 @@ pub mod login;
 pub mod open;
 pub mod random;
 pub mod refresh;
+pub mod reseal;
 pub mod roles;
 pub mod sessions;
 pub mod signing_keys;

@@ -1,19 +1,23 @@
 //! Puts an [`App`] together: schema, encryption key, first signing keys. Several may do this at once on one empty
 //! database and end up with one schema, one key file and one active key.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
-use crate::keys::{EncryptionKey, InvalidEncryptionKey, KeyFileError, KeyRing, Purpose, Sealer, key_file};
+use crate::keys::{
+    EncryptionKey, InvalidEncryptionKey, KeyFileError, KeyRing, Purpose, RootKey, SealError, Sealer, key_file,
+};
+use crate::model::time::Timestamp;
 use crate::passwords::{PasswordPool, PoolSettings};
 use crate::protocol::refresh_token::RefreshTokenKey;
 use crate::storage::db::{Location, OpenError};
 use crate::storage::migrate::{SchemaError, current, migrate};
-use crate::storage::{Db, StorageError, installation, revisions};
+use crate::storage::root_keys::SealedRootKey;
+use crate::storage::{Db, StorageError, installation, revisions, root_keys};
 
 use super::client_secrets::SecretHasher;
 use super::clock::Clock;
@@ -23,7 +27,7 @@ use super::throttle::{AccountHasher, Attempts};
 use super::{App, Policy, random};
 
 /// Where the encryption key is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum KeySource {
     /// Given by the settings, in base64.
     Given(crate::model::secret::PlainSecret),
@@ -74,9 +78,12 @@ pub enum StartError {
     KeyFileMissing(PathBuf),
     /// The key is another database's.
     #[error(
-        "the encryption key is not the one this database was made with: give the right one in keys.encryption_key or in the key file (nothing was changed)"
+        "the encryption key is not the one this database was made with or last re-sealed under: give the right one in keys.encryption_key or in the key file (nothing was changed)"
     )]
     WrongKey,
+    /// The root key does not open under the encryption key that it was sealed under.
+    #[error("the root key in the database does not open ({0}): restore the table root_keys from a backup")]
+    RootKey(SealError),
     /// Keys or clients cannot be read.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -107,8 +114,7 @@ impl App {
     /// Puts an app together; on an empty database this makes the schema, the key file and the first signing keys.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, StartError> {
         let db = open_database(&parts.location, parts.max_connections, parts.migrate).await?;
-        let key = encryption_key(&db, &parts.key).await?;
-        prove(&db, &key).await?;
+        let key = root_key(&db, &parts.key, parts.clock.now()).await?;
 
         let revisions = revisions::read(&db).await?;
         let app = Arc::new(Self {
@@ -132,7 +138,48 @@ impl App {
     }
 }
 
-async fn encryption_key(db: &Db, source: &KeySource) -> Result<EncryptionKey, StartError> {
+/// The root key, which the encryption key opens; on an empty database both are made.
+async fn root_key(db: &Db, source: &KeySource, now: Timestamp) -> Result<RootKey, StartError> {
+    let key = encryption_key(db, source).await?;
+    install(db, &key, now).await?;
+    let (_, root) = unseal(db, source, key, now).await?;
+    Ok(root)
+}
+
+/// The encryption key as it is given, and the root key that it opens.
+pub(super) async fn unseal(
+    db: &Db,
+    source: &KeySource,
+    key: EncryptionKey,
+    now: Timestamp,
+) -> Result<(EncryptionKey, RootKey), StartError> {
+    let rows = root_keys::list(db).await?;
+    let accepted = |row: &&SealedRootKey| row.expires_at.is_none_or(|end| now < end);
+    let opened_by = |key: &EncryptionKey| {
+        let row = rows.iter().filter(accepted).find(|row| key.has_fingerprint(&row.fingerprint));
+        row.map(|row| RootKey::open(&row.sealed, key).map_err(StartError::RootKey)).transpose()
+    };
+    if let Some(root) = opened_by(&key)? {
+        return Ok((key, root));
+    }
+    // A re-sealing that was cut off after the database took the new key and before the file did?
+    let KeySource::File(path) = source else { return Err(StartError::WrongKey) };
+    let staged = staged(path);
+    let key = key_file::read(&staged)?.ok_or(StartError::WrongKey)?;
+    let root = opened_by(&key)?.ok_or(StartError::WrongKey)?;
+    key_file::replace(&staged, path)?;
+    let file = path.display();
+    tracing::warn!(%file, "finished a re-sealing that was cut off: the file holds the new encryption key");
+    Ok((key, root))
+}
+
+/// Where the next key file lies until the database has taken its key.
+pub(super) fn staged(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
+
+/// The encryption key as it is given; made with an empty database where it is a file.
+pub(super) async fn encryption_key(db: &Db, source: &KeySource) -> Result<EncryptionKey, StartError> {
     let path = match source {
         KeySource::Given(text) => return Ok(EncryptionKey::from_base64(text.expose())?),
         KeySource::File(path) => path,
@@ -151,15 +198,32 @@ async fn encryption_key(db: &Db, source: &KeySource) -> Result<EncryptionKey, St
     key_file::read(path)?.ok_or_else(|| StartError::KeyFileMissing(path.clone()))
 }
 
+/// Says that the database is somebody's, and whose it was first.
 const FINGERPRINT: &str = "encryption_key_fingerprint";
 
-/// Refuses a key that is not the database's, before anything is read or written with it.
-async fn prove(db: &Db, key: &EncryptionKey) -> Result<(), StartError> {
-    if installation::read(db, FINGERPRINT).await?.is_none() {
-        let mut tx = db.begin().await?;
-        installation::set_once(&mut tx, FINGERPRINT, &key.fingerprint()).await?;
-        tx.commit().await?;
+/// Seals a root key, if there is none yet. Of several first starts, also with different keys, one wins.
+async fn install(db: &Db, key: &EncryptionKey, now: Timestamp) -> Result<(), StartError> {
+    if !root_keys::list(db).await?.is_empty() {
+        return Ok(());
     }
-    let stored = installation::read(db, FINGERPRINT).await?.unwrap_or_default();
-    if key.has_fingerprint(&stored) { Ok(()) } else { Err(StartError::WrongKey) }
+    let mut tx = db.begin().await?;
+    let root = match installation::set_once(&mut tx, FINGERPRINT, &key.fingerprint()).await? {
+        true => RootKey::from_bytes(random::bytes()),
+        // The loser of a race finds the winner's root key; a database of the first schema has none.
+        false => {
+            let first = installation::read(&mut tx, FINGERPRINT).await?.unwrap_or_default();
+            if !root_keys::list(&mut tx).await?.is_empty() {
+                return Ok(tx.rollback().await?);
+            }
+            if !key.has_fingerprint(&first) {
+                tx.rollback().await?;
+                return Err(StartError::WrongKey);
+            }
+            RootKey::of_first_schema(key)
+        }
+    };
+    let (fingerprint, sealed) = (key.fingerprint().to_vec(), root.seal(key));
+    root_keys::insert(&mut tx, &SealedRootKey { fingerprint, sealed, created_at: now, expires_at: None })
+        .await?;
+    Ok(tx.commit().await?)
 }

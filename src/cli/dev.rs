@@ -37,7 +37,7 @@ const ROLE: &str = "editor";
 
 pub(super) async fn run(config: Option<&Path>, command: DevCommand) -> Result<(), Failure> {
     // Deleted when it is dropped, which is when the server has stopped.
-    let directory = tempfile::tempdir().map_err(|error| {
+    let directory = settings::throwaway_directory().map_err(|error| {
         Failure::because(format!(
             "no throwaway directory can be made ({error}): set TMPDIR to a writable one"
         ))

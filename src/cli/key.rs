@@ -1,16 +1,20 @@
 //! `grantd key …`: the keys that tokens are signed with. Knows flags and output; the schedule is not ours.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde::Serialize;
 
+use crate::app::reseal::{NewKey, Resealed};
 use crate::app::signing_keys::{Haste, Retired};
 use crate::model::key::{KeyState, Kid, SigningKeyInfo};
+use crate::model::time::Ttl;
+use crate::startup::key_source;
 
 use super::failure::Failure;
 use super::output::{self, JsonFlag, talk};
-use super::settings::with_app;
+use super::secret_input;
+use super::settings::{load, with_app};
 
 const COLUMNS: [&str; 6] = ["kid", "alg", "state", "created_at", "activates_at", "retires_at"];
 const NONE: &str = "There are no signing keys.";
@@ -27,6 +31,23 @@ pub(super) enum KeyCommand {
         /// Take over at once, even if verifiers have not seen the new key
         #[arg(long)]
         now: bool,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Exchange the encryption key; tokens, secrets and sessions stay good, and servers that run need no restart
+    #[command(
+        after_help = "Example, where a key file is used:\n  grantd key reseal\nExample, where the settings give the key:\n  (umask 077; openssl rand -base64 32 > new_key)\n  grantd key reseal --new-key-file new_key --keep-old 24h"
+    )]
+    Reseal {
+        /// The new key, in a file [default: one is made, where a key file is used]
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+        /// The new key, on stdin
+        #[arg(long, conflicts_with = "new_key_file")]
+        new_key_stdin: bool,
+        /// How long servers may still start with the old key
+        #[arg(long, value_name = "DURATION", default_value = "0s")]
+        keep_old: Ttl,
         #[command(flatten)]
         json: JsonFlag,
     },
@@ -57,6 +78,20 @@ pub(super) async fn run(config: Option<&Path>, command: KeyCommand) -> Result<()
                     talk(&sentence);
                 }
                 output::list(json.format(), &views(&after), &COLUMNS, NONE)
+            })
+            .await
+        }
+        KeyCommand::Reseal { new_key_file, new_key_stdin, keep_old, json } => {
+            let new = match (new_key_file, new_key_stdin) {
+                (Some(path), _) => NewKey::File(path),
+                (None, true) => NewKey::Given(secret_input::from_stdin("the new encryption key")?),
+                (None, false) => NewKey::Made,
+            };
+            let source = key_source(&load(config, Vec::new())?.settings);
+            with_app(config, async |app| {
+                let resealed = app.reseal(&source, new, keep_old).await?;
+                talk(&what_resealing_did(&resealed));
+                output::record(json.format(), &ResealedView::of(&resealed))
             })
             .await
         }
@@ -124,6 +159,51 @@ fn what_retiring_did(retired: &Retired) -> String {
     format!(
         "warning: all tokens signed with {kid} are invalid from now on, and clients must get new ones; verifiers that keep the JWKS in a cache believe the old ones until they fetch it again.{signs}"
     )
+}
+
+fn what_resealing_did(resealed: &Resealed) -> String {
+    let next = match (&resealed.files, resealed.old_key_until) {
+        (Some((file, old)), _) => format!(
+            "{} holds the new key; keep a copy of it. Backups made until now need the old one, which is in {}.",
+            file.display(),
+            old.display()
+        ),
+        (None, Some(until)) => format!(
+            "Give every instance the new key in keys.encryption_key before {}; from then on the old one starts no server. Backups made until now need it.",
+            until.rfc3339()
+        ),
+        (None, None) => {
+            "Give every instance the new key in keys.encryption_key now: the old one starts no server any more (--keep-old gives you time). Backups made until now need it."
+                .to_owned()
+        }
+    };
+    format!(
+        "{next} Whoever has the old key and a copy of the database from before can still open that copy: after a leak of both also run 'grantd key rotate --now', 'grantd key retire' on the old signing keys, 'grantd session revoke --all' and 'grantd client rotate-secret'."
+    )
+}
+
+#[derive(Serialize)]
+struct ResealedView {
+    /// The key file, if the key is kept in one.
+    key_file: Option<String>,
+    /// Where the replaced key is kept.
+    old_key_file: Option<String>,
+    /// Until when servers may still start with the old key.
+    old_key_accepted_until: Option<String>,
+}
+
+impl ResealedView {
+    fn of(resealed: &Resealed) -> Self {
+        let (file, old) = match &resealed.files {
+            Some((file, old)) => (Some(file.display().to_string()), Some(old.display().to_string())),
+            None => (None, None),
+        };
+        Self {
+            key_file: file,
+            old_key_file: old,
+            old_key_accepted_until: resealed.old_key_until.map(|at| at.rfc3339()),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -68,7 +68,7 @@ async fn on<T>(location: &Location, work: impl AsyncFnOnce(&Db) -> Result<T, Fai
 
 /// Opening a SQLite database makes it, which looking must not: an empty one elsewhere has the same status.
 async fn status_of_nothing() -> Result<SchemaStatus, Failure> {
-    let directory = tempfile::tempdir()?;
+    let directory = settings::throwaway_directory()?;
     let elsewhere = Location::Sqlite(directory.path().join("empty.db"));
     on(&elsewhere, async |db| Ok(status(db).await?)).await
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tempfile::TempDir;
 use url::Url;
 
 use crate::app::App;
@@ -60,6 +61,12 @@ pub(super) async fn with_app<T>(
 
     app.close().await;
     outcome
+}
+
+/// A directory for this user alone, as the database wants it; deleted when it is dropped.
+pub(super) fn throwaway_directory() -> std::io::Result<TempDir> {
+    use std::os::unix::fs::PermissionsExt as _;
+    tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o700)).tempdir()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The one encryption key of a database and the keys derived from it. Must not know where it is kept
-//! nor what is done with what it derives.
+//! The encryption key of a database, which the operator keeps: it opens the root key and nothing else. Must not know
+//! where it is kept.
 
 use std::fmt;
 
@@ -14,37 +14,9 @@ use zeroize::Zeroizing;
 /// The length of an encryption key in bytes.
 pub const LENGTH: usize = 32;
 
-/// The 32 bytes that everything secret in a database depends on. Wiped from memory when dropped.
+/// The 32 bytes that open a database. Wiped from memory when dropped.
 #[derive(Clone)]
 pub struct EncryptionKey(Zeroizing<[u8; LENGTH]>);
-
-/// What a derived key is for. Each purpose has its own, so that no key is ever used in two ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// AES-256-GCM over private signing keys.
-    SigningKeys,
-    /// HMAC-SHA-256 over client secrets.
-    ClientSecrets,
-    /// HMAC-SHA-256 inside refresh tokens.
-    RefreshTokens,
-    /// HMAC-SHA-256 over the names of failed logins.
-    LoginFailures,
-    /// Not a key: what the database stores, so that a wrong encryption key is recognised.
-    KeyCheck,
-}
-
-impl Purpose {
-    /// The `info` of RFC 5869 §2.3. A changed text makes every existing database unreadable.
-    const fn info(self) -> &'static [u8] {
-        match self {
-            Self::SigningKeys => b"grantd v1 signing keys",
-            Self::ClientSecrets => b"grantd v1 client secrets",
-            Self::RefreshTokens => b"grantd v1 refresh tokens",
-            Self::LoginFailures => b"grantd v1 login failures",
-            Self::KeyCheck => b"grantd v1 key check",
-        }
-    }
-}
 
 /// Why a text is not an encryption key. Never repeats the text: it may be a mistyped key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -97,20 +69,18 @@ impl EncryptionKey {
         Zeroizing::new(STANDARD.encode(self.0.as_slice()))
     }
 
-    /// The key for one purpose, by HKDF-SHA-256 (RFC 5869).
-    pub fn derive(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
-        let mut derived = Zeroizing::new([0u8; 32]);
-        hkdf::Salt::new(hkdf::HKDF_SHA256, b"grantd")
-            .extract(self.0.as_slice())
-            .expand(&[purpose.info()], hkdf::HKDF_SHA256)
-            .and_then(|okm| okm.fill(derived.as_mut_slice()))
-            .expect("HKDF-SHA-256 fills 32 bytes: its limit is 8160");
-        derived
+    /// The key that the root key is sealed with.
+    pub(super) fn root_key_seal(&self) -> Zeroizing<[u8; 32]> {
+        derive_from(&self.0, b"grantd v1 root key seal")
+    }
+
+    pub(super) fn bytes(&self) -> Zeroizing<[u8; LENGTH]> {
+        self.0.clone()
     }
 
     /// What the database stores to recognise this key; says nothing about it or its derived keys.
     pub fn fingerprint(&self) -> [u8; 32] {
-        *self.derive(Purpose::KeyCheck)
+        *derive_from(&self.0, b"grantd v1 key check")
     }
 
     /// Whether `fingerprint` is this key's, in a time that does not depend on where they differ.
@@ -125,6 +95,18 @@ impl EncryptionKey {
         }
         seen.iter().filter(|seen| **seen).count()
     }
+}
+
+/// The key that `info` (RFC 5869 §2.3) derives, by HKDF-SHA-256. Each use has an `info` of its own, so that no key is
+/// ever used in two ways.
+pub(super) fn derive_from(key: &[u8; LENGTH], info: &'static [u8]) -> Zeroizing<[u8; 32]> {
+    let mut derived = Zeroizing::new([0u8; 32]);
+    hkdf::Salt::new(hkdf::HKDF_SHA256, b"grantd")
+        .extract(key)
+        .expand(&[info], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(derived.as_mut_slice()))
+        .expect("HKDF-SHA-256 fills 32 bytes: its limit is 8160");
+    derived
 }
 
 impl fmt::Debug for EncryptionKey {
@@ -196,16 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn derived_keys_never_change_because_databases_depend_on_them() {
+    fn the_fingerprint_never_changes_because_databases_depend_on_it() {
         let key = EncryptionKey::from_bytes(std::array::from_fn(|i| i as u8));
 
-        let derived = |purpose| base64::engine::general_purpose::STANDARD.encode(*key.derive(purpose));
-
         // Computed independently with Python's hmac module from RFC 5869 §2.
-        assert_eq!(derived(Purpose::SigningKeys), "Tzl8WNTJR/MG4TkflzUx/lXgfE96qfFRvTNKzJnHHYs=");
-        assert_eq!(derived(Purpose::ClientSecrets), "FBq7WSKzLndDZGCg3ioeOVpIEaovaKeTwph+yYSqkCE=");
-        assert_eq!(derived(Purpose::RefreshTokens), "EnYsNSiTmd4kg0jxJZdlZnKzfQ3f9FtWG2vsZA3lzXE=");
-        assert_eq!(derived(Purpose::KeyCheck), "bQFLUPVM5TOEPtsV4ypQZXPS0usH9k89X7A4lR/pz3g=");
+        assert_eq!(STANDARD.encode(key.fingerprint()), "bQFLUPVM5TOEPtsV4ypQZXPS0usH9k89X7A4lR/pz3g=");
     }
 
     #[test]

@@ -18,6 +18,11 @@ pub enum KeyFileError {
     /// Somebody else made the file first; it is complete and can be read.
     #[error("the key file {} exists already and is never overwritten: read it, or name another one", .0.display())]
     AlreadyExists(PathBuf),
+    /// The place for the old key is taken by another one.
+    #[error(
+        "the file {} holds the key of an earlier re-sealing, which backups made before it still need: move it to where you keep keys, then run this again", .0.display()
+    )]
+    AnotherIsKept(PathBuf),
     /// Others on this machine may read or change the key.
     #[error(
         "the key file {0} is open to other users of this machine (mode {mode:04o}), who could forge tokens with it: run `chmod 600 {0}`",
@@ -78,10 +83,7 @@ pub fn read(path: &Path) -> Result<Option<EncryptionKey>, KeyFileError> {
 /// If the file exists already, or the directory cannot be written.
 pub fn create(path: &Path, key: &EncryptionKey) -> Result<(), KeyFileError> {
     let failed = |source| KeyFileError::Io { path: path.to_owned(), attempt: "written", source };
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
 
     // The content is on the disk before the name is: after a crash there is a whole key or none, and
     // never a database sealed with a key that was lost. Temporary files are made with mode 0600.
@@ -96,6 +98,52 @@ pub fn create(path: &Path, key: &EncryptionKey) -> Result<(), KeyFileError> {
         _ => failed(refused.error),
     })?;
     sync_directory(directory).map_err(failed)
+}
+
+/// Gives the file at `path` the second name `kept`, so that replacing it loses nothing. Done already, it is done.
+///
+/// # Errors
+/// If `kept` is another file, or the directory cannot be written.
+pub fn keep(path: &Path, kept: &Path) -> Result<(), KeyFileError> {
+    let failed = |source| KeyFileError::Io { path: kept.to_owned(), attempt: "written", source };
+    match std::fs::hard_link(path, kept) {
+        Ok(()) => sync_directory(directory_of(kept)).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match (read(path)?, read(kept)?) {
+            (Some(key), Some(old)) if old.has_fingerprint(&key.fingerprint()) => Ok(()),
+            _ => Err(KeyFileError::AnotherIsKept(kept.to_owned())),
+        },
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Puts the file at `staged` in the place of the one at `path`: after a crash there is the one or the other, whole.
+///
+/// # Errors
+/// If the directory cannot be written.
+pub fn replace(staged: &Path, path: &Path) -> Result<(), KeyFileError> {
+    let failed = |source| KeyFileError::Io { path: path.to_owned(), attempt: "written", source };
+    std::fs::rename(staged, path).map_err(failed)?;
+    sync_directory(directory_of(path)).map_err(failed)
+}
+
+/// Removes the file at `path`, if there is one.
+///
+/// # Errors
+/// If the directory cannot be written.
+pub fn discard(path: &Path) -> Result<(), KeyFileError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(KeyFileError::Io { path: path.to_owned(), attempt: "written", source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 #[cfg(unix)]
@@ -147,6 +195,27 @@ mod tests {
         let found = read(&path).expect("readable").expect("a key");
         assert_eq!(found.fingerprint(), key(1).fingerprint());
         assert_eq!(names_in(directory.path()), ["grantd.key"]);
+    }
+
+    #[test]
+    fn a_replaced_key_is_kept_under_another_name_and_never_over_a_third() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [path, staged, kept] =
+            ["grantd.key", "grantd.key.new", "grantd.key.old"].map(|name| directory.path().join(name));
+        let holds = |path: &Path, of: u8| {
+            read(path).expect("readable").expect("a key").has_fingerprint(&key(of).fingerprint())
+        };
+        create(&path, &key(1)).expect("made");
+        create(&staged, &key(2)).expect("made");
+
+        keep(&path, &kept).expect("kept");
+        keep(&path, &kept).expect("kept already");
+        replace(&staged, &path).expect("replaced");
+
+        assert!(holds(&path, 2) && holds(&kept, 1) && !staged.exists());
+        let another = keep(&path, &kept).expect_err("taken");
+        assert!(matches!(another, KeyFileError::AnotherIsKept(_)), "{another}");
+        assert!(holds(&kept, 1));
     }
 
     #[test]

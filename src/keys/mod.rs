@@ -1,9 +1,10 @@
-//! The hands that hold keys: the one encryption key, what it seals, and the keys that sign tokens.
+//! The hands that hold keys: the encryption key, the root key that it opens, and the keys that sign tokens.
 //!
 //! ```text
-//! encryption_key   32 bytes from which every purpose derives its own key
+//! encryption_key   32 bytes that the operator keeps and may exchange
 //! key_file         where those bytes live beside a SQLite database
-//! sealing          private signing keys at rest
+//! root_key         32 bytes from which every purpose derives its own key
+//! sealing          the root key and private signing keys at rest
 //! algorithm        one row per signature algorithm
 //! provider         the parsed private keys that jsonwebtoken signs with
 //! signing          one signing key: make, open, sign
@@ -21,15 +22,17 @@ pub mod jwks;
 pub mod key_file;
 mod provider;
 pub mod ring;
+pub mod root_key;
 pub mod sealing;
 pub mod signing;
 pub mod verification;
 
-pub use encryption_key::{EncryptionKey, InvalidEncryptionKey, Purpose};
+pub use encryption_key::{EncryptionKey, InvalidEncryptionKey};
 pub use jwks::JwksDocument;
 pub use key_file::KeyFileError;
 pub use provider::{ForeignProvider, install};
-pub use ring::KeyRing;
-pub use sealing::{Sealer, Unsealable};
+pub use ring::{KeyRing, PublishedKey};
+pub use root_key::{Purpose, RootKey};
+pub use sealing::{SealError, Sealer, Unsealable};
 pub use signing::{KeyError, SigningKey};
 pub use verification::{Check, Expectations, Inspection, NotValid, Outcome};

@@ -184,7 +184,7 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
-    use crate::keys::encryption_key::EncryptionKey;
+    use crate::keys::root_key::RootKey;
     use crate::model::key::KeyState;
     use crate::model::time::Timestamp;
 
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_stored_key_is_the_same_key_again() {
-        let sealer = Sealer::new(&EncryptionKey::from_bytes([7; 32]));
+        let sealer = Sealer::new(&RootKey::from_bytes([7; 32]));
         for algorithm in SigningAlgorithm::ALL {
             let (made, pkcs8) = SigningKey::generate(algorithm).expect("made");
             let sealed = sealer.seal(&pkcs8, made.kid());
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_row_whose_content_was_exchanged_does_not_open() {
-        let sealer = Sealer::new(&EncryptionKey::from_bytes([7; 32]));
+        let sealer = Sealer::new(&RootKey::from_bytes([7; 32]));
         let (one, pkcs8) = SigningKey::generate(SigningAlgorithm::Es256).expect("made");
         let (two, _) = SigningKey::generate(SigningAlgorithm::Es256).expect("made");
         let row = info(two.kid(), SigningAlgorithm::Es256);

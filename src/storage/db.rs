@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Postgres, Sqlite, Transaction};
 use crate::model::secret::PlainSecret;
 
 use super::error::StorageError;
+use super::private_file::{PrivateFileError, make_private};
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -27,14 +28,9 @@ pub enum Location {
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory or the file cannot be made.
-    #[error("cannot make the database file {path}: {cause}; check database.url and the directory's owner")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: std::io::Error,
-    },
+    /// The file cannot be made, or is not for us alone.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     /// The URL is not one.
     #[error(
         "database.url is not a Postgres URL: {0}; it looks like postgres://user:password@host:5432/database"
@@ -200,7 +196,7 @@ impl Tx {
 }
 
 async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError> {
-    make_private_file(path).map_err(|cause| OpenError::File { path: path.to_owned(), cause })?;
+    make_private(path)?;
     let failed =
         |error: sqlx::Error| OpenError::Connect { place: path.display().to_string(), cause: error.into() };
     let options = SqliteConnectOptions::new()
@@ -248,18 +244,6 @@ async fn open_postgres(url: &PlainSecret, max_connections: u32) -> Result<Db, Op
 
     let pool = PgPoolOptions::new().max_connections(max_connections.max(1)).acquire_timeout(patience);
     Ok(Db::Postgres(pool.connect_lazy_with(options)))
-}
-
-/// Makes the file and its directory for this user alone; leaves what exists as it is.
-fn make_private_file(path: &Path) -> std::io::Result<()> {
-    use std::fs::{DirBuilder, OpenOptions};
-    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    Ok(())
 }
 
 fn version_of(text: &str) -> [u32; 3] {

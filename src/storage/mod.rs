@@ -10,8 +10,10 @@ pub mod families;
 pub mod installation;
 pub mod login_failures;
 pub mod migrate;
+pub mod private_file;
 pub mod revisions;
 pub mod roles;
+pub mod root_keys;
 pub mod signing_keys;
 pub mod users;
 

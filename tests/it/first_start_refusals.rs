@@ -30,6 +30,7 @@ trials! {
     alone: [
         a_missing_key_file_is_not_made_anew,
         a_key_file_open_to_others_is_refused,
+        a_database_open_to_others_is_refused,
         an_unreachable_postgres_is_named_without_its_password,
         a_directory_that_cannot_be_made_is_named,
         a_file_that_is_no_database_stays_as_it_is,
@@ -88,6 +89,22 @@ async fn a_key_file_open_to_others_is_refused() {
     assert!(sentence.contains(&format!("run `chmod 600 {}`", file.display())), "{sentence}");
     std::fs::set_permissions(file, Permissions::from_mode(0o600)).expect("chmod");
     start(&plain_settings(&database)).await.expect("done as it said").close().await;
+}
+
+async fn a_database_open_to_others_is_refused() {
+    let database = TestDatabase::empty_sqlite();
+    start(&plain_settings(&database)).await.expect("a first start").close().await;
+    let file = database.sqlite_file();
+    let directory = file.parent().expect("one").to_owned();
+
+    for (path, open, mended) in [(file, 0o644, 0o600), (directory, 0o755, 0o700)] {
+        std::fs::set_permissions(&path, Permissions::from_mode(open)).expect("chmod");
+        let refused = start(&plain_settings(&database)).await.err().expect("refused");
+        let sentence = refused.to_string();
+        assert!(sentence.contains(&format!("run `chmod {mended:o} {}`", path.display())), "{sentence}");
+        std::fs::set_permissions(&path, Permissions::from_mode(mended)).expect("chmod");
+        start(&plain_settings(&database)).await.expect("done as it said").close().await;
+    }
 }
 
 async fn a_schema_newer_than_the_binary_is_refused_before_anything_is_written(database: TestDatabase) {
@@ -210,7 +227,7 @@ async fn a_directory_that_cannot_be_made_is_named() {
     let refused =
         start(&settings(&database, &[("GRANTD_DATABASE__URL", &url)])).await.err().expect("refused");
 
-    assert!(matches!(refused, StartError::Open(OpenError::File { .. })), "{refused}");
+    assert!(matches!(refused, StartError::Open(OpenError::File(_))), "{refused}");
     let sentence = refused.to_string();
     assert!(sentence.contains(&format!("cannot make the database file {}", wanted.display())), "{sentence}");
     assert!(sentence.contains("check database.url"), "{sentence}");
@@ -220,6 +237,7 @@ async fn a_file_that_is_no_database_stays_as_it_is() {
     let database = TestDatabase::empty_sqlite();
     let content = "a shopping list, not a database: ".repeat(500);
     std::fs::write(database.sqlite_file(), &content).expect("written");
+    std::fs::set_permissions(database.sqlite_file(), Permissions::from_mode(0o600)).expect("chmod");
 
     let refused = start(&plain_settings(&database)).await.err().expect("refused");
 

@@ -18,6 +18,7 @@ mod refresh;
 mod refresh_bounds;
 mod refresh_model;
 mod requests;
+mod reseal;
 mod rules;
 mod signing_keys;
 mod signing_keys_elsewhere;
@@ -50,6 +51,7 @@ fn main() -> std::process::ExitCode {
         refresh_bounds::trials(),
         refresh_model::trials(),
         requests::trials(),
+        reseal::trials(),
         rules::trials(),
         signing_keys::trials(),
         signing_keys_elsewhere::trials(),

@@ -17,6 +17,7 @@ trials! {
     plain: [
         what_dev_prints_works_when_pasted,
         a_server_that_cannot_start_says_why_and_exits_1,
+        a_server_leaves_no_core_file,
         a_wrong_command_line_exits_2,
         all_mistakes_in_the_settings_are_told_at_once,
         a_refused_client_leaves_no_row,
@@ -190,6 +191,18 @@ fn a_server_that_cannot_start_says_why_and_exits_1() {
     let nowhere = Home::new(&[("GRANTD_DATABASE__URL", "sqlite:///proc/nowhere/grantd.db")]).run(&["serve"]);
     assert_eq!(nowhere.status, 1, "{nowhere:?}");
     assert!(nowhere.stderr.contains("/proc/nowhere"), "{}", nowhere.stderr);
+}
+
+fn a_server_leaves_no_core_file() {
+    let home = Home::new(&[]);
+    let server = home.serve(&["serve"]);
+
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("limits");
+
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+    server.terminate();
+    assert_eq!(server.end().0, 0);
 }
 
 fn a_wrong_command_line_exits_2() {

@@ -5,8 +5,11 @@ use grantd::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
 use grantd::model::role::Role;
 use grantd::model::time::Ttl;
 use grantd::storage::revisions::{Revisions, Subject};
+use grantd::storage::root_keys::SealedRootKey;
 use grantd::storage::signing_keys::StoredKey;
-use grantd::storage::{Db, StorageError, clients, families, migrate, revisions, roles, signing_keys, users};
+use grantd::storage::{
+    Db, StorageError, clients, families, migrate, revisions, roles, root_keys, signing_keys, users,
+};
 use tokio::task::JoinSet;
 
 use crate::storage::{ODD, at, client, open, role, user, user_id, write};
@@ -23,6 +26,7 @@ trials! {
         every_change_to_what_servers_keep_bumps_its_revision_and_no_other,
         what_is_not_committed_is_seen_by_nobody_and_gone_when_dropped,
         a_closed_database_is_not_available,
+        a_root_key_reads_back_and_is_accepted_until_it_expires,
         the_schema_says_where_it_stands,
     ],
     sqlite: [reading_connections_cannot_write, writers_of_two_processes_that_read_first_wait_for_each_other],
@@ -266,6 +270,33 @@ async fn a_closed_database_is_not_available(database: TestDatabase) {
     let again = open(&database).await;
     assert_eq!(clients::list(&again).await.expect("readable").len(), 1);
     again.close().await;
+}
+
+async fn a_root_key_reads_back_and_is_accepted_until_it_expires(database: TestDatabase) {
+    let db = open(&database).await;
+    let sealed = |number: u8, expires_at| SealedRootKey {
+        fingerprint: vec![number; 32],
+        sealed: (0..=255).collect(),
+        created_at: at(i64::from(number)),
+        expires_at,
+    };
+    let listed = async || root_keys::list(&db).await.expect("readable");
+    for key in [sealed(2, Some(at(2000))), sealed(1, None)] {
+        write!(db, root_keys::insert(&key)).expect("inserted");
+    }
+    assert_eq!(listed().await, [sealed(1, None), sealed(2, Some(at(2000)))]);
+
+    assert!(write!(db, root_keys::expire(&[1; 32], at(1500), at(1000))).expect("accepted until then"));
+    assert!(write!(db, root_keys::expire(&[1; 32], at(1400), at(1499))).expect("still accepted"));
+    assert!(!write!(db, root_keys::expire(&[1; 32], at(9000), at(1400))).expect("over"));
+    assert!(!write!(db, root_keys::expire(&[9; 32], at(9000), at(1400))).expect("nobody"));
+    write!(db, root_keys::insert(&sealed(2, None))).expect("accepted for good again");
+    assert_eq!(listed().await, [sealed(1, Some(at(1400))), sealed(2, None)]);
+
+    assert_eq!(write!(db, root_keys::purge(at(1399))).expect("purged"), 0);
+    assert_eq!(write!(db, root_keys::purge(at(1400))).expect("purged"), 1);
+    assert_eq!(listed().await, [sealed(2, None)]);
+    db.close().await;
 }
 
 async fn the_schema_says_where_it_stands(database: TestDatabase) {

@@ -2,6 +2,9 @@
 //!
 //! Knows the schema only through [`migrate`].
 
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::sync::OnceLock;
 
 use grantd::app::open::open_database;
@@ -63,14 +66,20 @@ impl TestDatabase {
 
         let database = Self::empty_sqlite();
         let migrated = migrated.as_ref().expect("a SQLite database migrates");
-        std::fs::write(database.sqlite_file(), migrated).expect("a temporary directory can be written");
+        let mut options = std::fs::File::options();
+        options.write(true).create_new(true).mode(0o600);
+        let mut file = options.open(database.sqlite_file()).expect("a temporary directory can be written");
+        file.write_all(migrated).expect("a temporary directory can be written");
         database
     }
 
     /// The name of a SQLite file that does not exist yet.
     pub(crate) fn empty_sqlite() -> Self {
-        let directory =
-            tempfile::Builder::new().prefix("grantd-test-").tempdir().expect("a temporary directory");
+        let directory = tempfile::Builder::new()
+            .prefix("grantd-test-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir();
+        let directory = directory.expect("a temporary directory");
         let url = format!("sqlite://{}", directory.path().join("grantd.db").display());
         Self { url, kind: DatabaseKind::Sqlite, _kept: Kept::Directory { _directory: directory } }
     }

@@ -155,6 +155,11 @@ impl Served {
         self.log()
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM, without waiting.
     pub(crate) fn terminate(&self) {
         let pid = self.child.id().to_string();

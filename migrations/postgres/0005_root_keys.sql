@@ -1,0 +1,8 @@
+-- The key that everything else is derived from, sealed under each encryption key that opens this database: one, or two
+-- while an old one is still accepted.
+create table root_keys (
+    fingerprint bytea   not null primary key, -- of the encryption key
+    sealed      bytea   not null,
+    created_at  bigint not null,
+    expires_at  bigint
+);
