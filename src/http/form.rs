@@ -41,7 +41,7 @@ fn check_headers(request: &HttpRequest) -> Result<(), TokenError> {
 }
 
 /// RFC 6749 appendix B: the media type in UTF-8. Real clients add the charset as a parameter.
-fn is_form(content_type: &str) -> bool {
+pub fn is_form(content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")

@@ -5,7 +5,7 @@ mod cors;
 mod documents;
 mod draining;
 mod fallback;
-mod form;
+pub mod form;
 mod health;
 mod pages;
 pub mod root_span;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::id::excerpt;
 use super::time::{Timestamp, Ttl};
 
 /// The `typ` of every access token, RFC 9068 §2.1: the one spelling that is written and taken.
@@ -57,7 +58,7 @@ impl FromStr for SigningAlgorithm {
         Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.as_str() == text)
-            .ok_or_else(|| InvalidAlgorithm(text.chars().take(40).collect()))
+            .ok_or_else(|| InvalidAlgorithm(excerpt(text)))
     }
 }
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::id::excerpt;
+
 /// A point in time, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -93,7 +95,7 @@ impl FromStr for Ttl {
     type Err = InvalidTtl;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidTtl(text.chars().take(40).collect());
+        let invalid = || InvalidTtl(excerpt(text));
         let unit = match text.as_bytes().last() {
             Some(b's') => 1,
             Some(b'm') => 60,

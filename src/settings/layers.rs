@@ -2,7 +2,7 @@
 //! Knows names and kinds, not what a value means.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use config::{Config, Map, Source, Value, ValueKind};
@@ -11,6 +11,9 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Mistakes, Reported};
 use super::schema::{self, FILE_SUFFIX, Key, Kind, Privacy};
 use super::{DEFAULTS, Sources};
+
+/// Reads a file of settings or of a secret.
+pub(super) type Read<'r> = &'r dyn Fn(&Path) -> io::Result<String>;
 
 /// The origin of what nobody has set.
 pub(super) const DEFAULT: &str = "default";
@@ -28,11 +31,12 @@ pub(super) struct Found {
 /// mistakes would then be guesses.
 pub(super) fn gather(
     sources: &Sources,
+    read: Read<'_>,
     mistakes: &mut Mistakes,
 ) -> Result<BTreeMap<&'static str, Found>, Reported> {
     let defaults = toml_layer(DEFAULTS, DEFAULT, |_| DEFAULT.to_owned(), mistakes);
-    let file = file_layer(sources, mistakes);
-    let environment = environment_layer(&sources.environment, mistakes);
+    let file = file_layer(sources, read, mistakes);
+    let environment = environment_layer(&sources.environment, read, mistakes);
     let flags = flag_layer(sources, mistakes);
 
     let merged = Config::builder()
@@ -97,7 +101,7 @@ fn found(merged: &Map<String, Value>, key: &Key) -> Option<Found> {
 
 // ---- the file ----
 
-fn file_layer(sources: &Sources, mistakes: &mut Mistakes) -> Result<Layer, Reported> {
+fn file_layer(sources: &Sources, read: Read<'_>, mistakes: &mut Mistakes) -> Result<Layer, Reported> {
     let named = |name: &str| {
         let value = sources.environment.iter().rev().find(|(variable, _)| variable == name);
         value.filter(|(_, path)| !path.is_empty()).map(|(_, path)| PathBuf::from(path))
@@ -106,7 +110,7 @@ fn file_layer(sources: &Sources, mistakes: &mut Mistakes) -> Result<Layer, Repor
         return Ok(Layer::default());
     };
     let origin = format!("file {}", path.display());
-    let text = fs::read_to_string(&path).map_err(|error| {
+    let text = read(&path).map_err(|error| {
         let reason = format!(
             "the settings file cannot be read ({error}): correct the path in --config or GRANTD_CONFIG, or leave it out"
         );
@@ -225,7 +229,7 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> String {
 
 // ---- the environment ----
 
-fn environment_layer(environment: &[(String, String)], mistakes: &mut Mistakes) -> Layer {
+fn environment_layer(environment: &[(String, String)], read: Read<'_>, mistakes: &mut Mistakes) -> Layer {
     let mut given: BTreeMap<&str, &str> = BTreeMap::new();
     for (variable, value) in environment {
         if schema::is_setting(variable) {
@@ -248,7 +252,7 @@ fn environment_layer(environment: &[(String, String)], mistakes: &mut Mistakes) 
             // Compose files set a variable to nothing where they mean to leave it out.
             (_, Some((name, path))) if !path.is_empty() => {
                 let origin = format!("environment {name}");
-                match read_secret(Path::new(path)) {
+                match read_secret(Path::new(path), read) {
                     Ok(secret) => layer.insert_text(key, secret, &origin),
                     Err(reason) => {
                         mistakes.at(key.name, &origin, reason);
@@ -270,8 +274,8 @@ fn environment_layer(environment: &[(String, String)], mistakes: &mut Mistakes) 
     layer
 }
 
-fn read_secret(path: &Path) -> Result<String, String> {
-    let mut secret = fs::read_to_string(path).map_err(|error| {
+fn read_secret(path: &Path, read: Read<'_>) -> Result<String, String> {
+    let mut secret = read(path).map_err(|error| {
         format!("the file {} cannot be read ({error}): correct the path or its permissions", path.display())
     })?;
     if secret.ends_with('\n') {

@@ -4,8 +4,9 @@
 //! To add a setting: a field here, a row in `schema.rs`, a line in `sections.rs` that reads it, and a line in
 //! `config/default.toml`; the tests name whichever is missing.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use url::Url;
@@ -40,8 +41,19 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Every unknown name, wrong type, unreadable file and unsafe value of all sources, one sentence each. If the
 /// settings file itself cannot be read, only the mistakes in names and types of the others.
 pub fn load(sources: &Sources) -> Result<Loaded, SettingsErrors> {
+    load_with(sources, |path| std::fs::read_to_string(path))
+}
+
+/// As [`load`], with the settings file and the files of secrets read by `read`; touches no file system itself.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    sources: &Sources,
+    read: impl Fn(&Path) -> io::Result<String>,
+) -> Result<Loaded, SettingsErrors> {
     let mut mistakes = mistake::Mistakes::default();
-    let loaded = layers::gather(sources, &mut mistakes).and_then(|found| {
+    let loaded = layers::gather(sources, &read, &mut mistakes).and_then(|found| {
         let mut reader = reader::Reader::new(found, &mut mistakes);
         let settings = sections::read(&mut reader, sources.stderr)?;
         Ok(Loaded { settings, report: reader.report() })

@@ -7,6 +7,7 @@ mod cross_origin;
 mod documents;
 mod first_start;
 mod first_start_refusals;
+mod fuzz_corpora;
 mod hostile_bodies;
 mod outage;
 mod oxide_edges;
@@ -40,6 +41,7 @@ fn main() -> std::process::ExitCode {
         documents::trials(),
         first_start::trials(),
         first_start_refusals::trials(),
+        fuzz_corpora::trials(),
         hostile_bodies::trials(),
         outage::trials(),
         oxide_edges::trials(),
