@@ -52,6 +52,8 @@
 //!   need a key of the server's, which is not in the database ([`keys::encryption_key`]).
 //! - **No key signs before it was published.** [`protocol::key_schedule`] decides, compare-and-set statements and
 //!   unique indexes carry it out, whichever instance does it.
+//! - **A change that cannot be audited does not happen.** Use cases commit through [`app::audit`], whose row is the last
+//!   statement of the transaction; each row is chained to the one before by a keyed hash ([`app::audit_chain`]).
 //! - **Secrets are not logged.** They are [`PlainSecret`](model::secret::PlainSecret) (prints its type) until they
 //!   are hashed, and no header, query string or body reaches a log line ([`telemetry`]).
 //! - **Time and randomness have one source each**: [`app::clock`] and [`app::random`]; a lint forbids others.
@@ -67,6 +69,7 @@
 //! | an endpoint | a line in `http/mod.rs`, a file beside it, a use case in [`app`] |
 //! | a setting | [`settings`] and a line in `config/default.toml` |
 //! | an error | a variant in [`protocol::error`], whose one `match` gives code, status and sentence |
+//! | an act under audit | a variant of [`Act`](model::audit::Act), given to `commit` ([`app::audit`]) |
 //! | a table | a migration of the same name in both folders, a file in [`storage`], a line in the conformance suite |
 
 pub mod app;

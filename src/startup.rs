@@ -1,5 +1,7 @@
 //! Settings -> App -> Server: puts the rooms together and runs them until they are told to stop.
 
+mod actor;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,6 +54,7 @@ pub async fn open_app(settings: &Settings, purpose: Purpose, clock: Clock) -> Re
         pool: pool_settings(settings, purpose),
         policy: policy(settings),
         clock,
+        actor: actor::of(purpose),
     })
     .await
 }

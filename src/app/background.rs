@@ -90,6 +90,9 @@ impl App {
 
     async fn forget(&self) {
         loop {
+            if let Err(cause) = bounded(CARE_PATIENCE, self.record_reuse()).await {
+                tracing::warn!(cause, "sessions that ended by reuse are still missing in the audit");
+            }
             if let Err(cause) = bounded(CARE_PATIENCE, self.purge()).await {
                 tracing::warn!(cause, "what is over could not be deleted; tried again later");
             }

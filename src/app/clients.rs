@@ -1,5 +1,6 @@
 //! Registered clients: the operator's use cases.
 
+use crate::model::audit::{Act, Change};
 use crate::model::client::{AuthMethod, Client, ClientSecret, Registration};
 use crate::model::id::ClientId;
 use crate::model::resource::Audience;
@@ -48,9 +49,9 @@ impl App {
             }
             error => error.into(),
         })?;
-        tx.commit().await?;
+        let created = Act::ClientCreated(client.id.clone(), Box::new(client.registration.clone()));
+        self.commit(tx, &[created]).await?;
         self.after_client_change().await?;
-        tracing::info!(client_id = %client.id, "client created");
         Ok(WithSecret { client, secret })
     }
 
@@ -71,6 +72,7 @@ impl App {
         // would otherwise write back what the earlier one took away.
         bump(&mut tx, Subject::Clients).await?;
         let mut client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let before = client.registration.clone();
         client.registration = checked(change(client.registration))?;
         let public = client.is_public();
         if public && hashed.is_some() {
@@ -79,20 +81,31 @@ impl App {
         clients::update(&mut tx, id, &client.registration).await?;
 
         // A client that becomes confidential needs a secret; one that becomes public must not keep an old one.
-        let mut secret = None;
-        if let Some(hashed) = hashed {
-            client.secrets = vec![ClientSecret { hashed, created_at: self.clock.now(), expires_at: None }];
-            clients::set_secrets(&mut tx, id, &client.secrets).await?;
+        let replaced = if let Some(hashed) = hashed {
+            Some((vec![ClientSecret { hashed, created_at: self.clock.now(), expires_at: None }], None))
         } else if public && !client.secrets.is_empty() {
-            client.secrets.clear();
-            clients::set_secrets(&mut tx, id, &client.secrets).await?;
+            Some((Vec::new(), None))
         } else if !public && client.secrets.is_empty() {
-            (client.secrets, secret) = self.secret_for(id, &client.registration, None).await?;
-            clients::set_secrets(&mut tx, id, &client.secrets).await?;
+            Some(self.secret_for(id, &client.registration, None).await?)
+        } else {
+            None
+        };
+
+        let mut acts = Vec::new();
+        // Also where nothing differs: an operator's command leaves a row.
+        if before != client.registration || replaced.is_none() {
+            let change = Change { before, after: client.registration.clone() };
+            acts.push(Act::ClientUpdated(id.clone(), Box::new(change)));
         }
-        tx.commit().await?;
+        let mut secret = None;
+        if let Some(replaced) = replaced {
+            (client.secrets, secret) = replaced;
+            clients::set_secrets(&mut tx, id, &client.secrets).await?;
+            let live = client.secrets.len();
+            acts.push(Act::ClientSecretRotated { client: id.clone(), live, old_until: None });
+        }
+        self.commit(tx, &acts).await?;
         self.after_client_change().await?;
-        tracing::info!(client_id = %id, "client updated");
         Ok(WithSecret { client, secret })
     }
 
@@ -122,8 +135,9 @@ impl App {
         let old = old.map(|old| ClientSecret { expires_at, ..old });
         let secrets: Vec<_> = new.into_iter().chain(old).collect();
         clients::set_secrets(&mut tx, id, &secrets).await?;
-        tx.commit().await?;
-        tracing::info!(client_id = %id, "client secret rotated");
+        let old_until = secrets.iter().find_map(|secret| secret.expires_at);
+        let live = secrets.len();
+        self.commit(tx, &[Act::ClientSecretRotated { client: id.clone(), live, old_until }]).await?;
         secret.ok_or_else(|| AdminError::PublicClientSecret(id.to_string()))
     }
 
@@ -138,8 +152,11 @@ impl App {
         // On switching on as well: a login that was under way while the client was switched off may have left one.
         let ended =
             families::revoke(&mut tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
-        tx.commit().await?;
-        tracing::info!(client_id = %id, enabled = (switch == Switch::On), sessions_ended = ended, "client switched");
+        let act = match switch {
+            Switch::On => Act::ClientEnabled(id.clone()),
+            Switch::Off => Act::ClientDisabled(id.clone(), ended),
+        };
+        self.commit(tx, &[act]).await?;
         Ok(ended)
     }
 
@@ -149,8 +166,7 @@ impl App {
         if !clients::delete(&mut tx, id).await? {
             return Err(not_found(id));
         }
-        tx.commit().await?;
-        tracing::info!(client_id = %id, "client deleted");
+        self.commit(tx, &[Act::ClientDeleted(id.clone())]).await?;
         Ok(())
     }
 

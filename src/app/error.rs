@@ -5,6 +5,8 @@ use crate::model::secret::UnusableSecret;
 use crate::passwords::{PoolError, RefusedPassword, UnusableHash};
 use crate::storage::StorageError;
 
+use super::audit::AuditError;
+
 /// A refused or failed change. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -62,6 +64,9 @@ pub enum AdminError {
         /// What was tried.
         attempt: &'static str,
     },
+    /// The change cannot be written to the audit.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The database.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -3,6 +3,8 @@
 //!
 //! Knows nothing of HTTP, SQL texts, the environment or terminals.
 
+pub mod audit;
+pub mod audit_chain;
 pub mod authenticate_client;
 pub mod background;
 pub mod client_secrets;
@@ -19,6 +21,7 @@ pub mod open;
 pub mod random;
 pub mod refresh;
 pub mod reseal;
+pub mod reuse;
 pub mod roles;
 pub mod sessions;
 pub mod signing_keys;
@@ -32,6 +35,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::keys::{KeyRing, Sealer};
+use crate::model::audit::Actor;
 use crate::model::key::SigningAlgorithm;
 use crate::model::time::Ttl;
 use crate::passwords::{PasswordPolicy, PasswordPool};
@@ -40,6 +44,7 @@ use crate::protocol::refresh_token::RefreshTokenKey;
 use crate::protocol::throttle::ThrottleRules;
 use crate::storage::Db;
 
+use self::audit_chain::ChainKey;
 use self::client_secrets::SecretHasher;
 use self::clock::Clock;
 use self::directory::Directory;
@@ -83,6 +88,10 @@ pub struct App {
     pub(crate) accounts: AccountHasher,
     pub(crate) attempts: Attempts,
     pub(crate) refresh_key: RefreshTokenKey,
+    /// Chains the rows of the audit.
+    pub(crate) chain: ChainKey,
+    /// Who acts where no request does.
+    pub(crate) actor: Actor,
     /// Clients and roles as they were less than a second ago.
     pub(crate) directory: ArcSwap<Directory>,
     /// Signing keys as they were less than a second ago.

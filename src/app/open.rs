@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use crate::keys::{
     EncryptionKey, InvalidEncryptionKey, KeyFileError, KeyRing, Purpose, RootKey, SealError, Sealer, key_file,
 };
+use crate::model::audit::Actor;
 use crate::model::time::Timestamp;
 use crate::passwords::{PasswordPool, PoolSettings};
 use crate::protocol::refresh_token::RefreshTokenKey;
@@ -19,6 +20,7 @@ use crate::storage::migrate::{SchemaError, current, migrate};
 use crate::storage::root_keys::SealedRootKey;
 use crate::storage::{Db, StorageError, installation, revisions, root_keys};
 
+use super::audit_chain::ChainKey;
 use super::client_secrets::SecretHasher;
 use super::clock::Clock;
 use super::directory::Directory;
@@ -51,6 +53,8 @@ pub struct Parts {
     pub policy: Policy,
     /// The clock.
     pub clock: Clock,
+    /// Who acts, as the audit names them.
+    pub actor: Actor,
 }
 
 /// Why an app cannot be put together.
@@ -122,6 +126,8 @@ impl App {
             secrets: SecretHasher::new(&key.derive(Purpose::ClientSecrets)),
             accounts: AccountHasher::new(&key.derive(Purpose::LoginFailures)),
             attempts: Attempts::default(),
+            chain: ChainKey::new(&key.derive(Purpose::Audit)),
+            actor: parts.actor,
             refresh_key: RefreshTokenKey::new(&key.derive(Purpose::RefreshTokens)),
             directory: ArcSwap::from_pointee(Directory::load(&db, revisions).await?),
             ring: ArcSwap::from_pointee(KeyRing::new(Vec::new())),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::model::secret::PlainSecret;
-use crate::model::session::{Family, RevocationReason};
+use crate::model::session::Family;
 use crate::model::user::User;
 use crate::protocol::error::{GrantFailure, TokenError};
 use crate::protocol::grants::Granted;
@@ -12,13 +12,13 @@ use crate::protocol::refresh_family::{PUBLIC_RETRIES, Presenter};
 use crate::protocol::refresh_token::PresentedRefreshToken;
 use crate::protocol::token_request::Wish;
 use crate::protocol::token_response::TokenResponse;
-use crate::storage::families::Which;
 use crate::storage::{families, users};
 
 use super::App;
 use super::authenticate_client::AuthenticatedClient;
 use super::exchange::network_of;
 use super::issue::{Issue, issue};
+use super::reuse::end_family;
 
 /// How often a decision is made anew because the family changed between reading and writing. Each change moves the
 /// family on, so that three rounds see every standing there is.
@@ -76,9 +76,7 @@ pub(super) async fn refresh(
                 }
             }
             Decision::EndFamily => {
-                families::revoke(&mut tx, Which::Family(family.id), RevocationReason::Reuse, now).await?;
-                tx.commit().await?;
-                metrics::counter!("grantd_refresh_reuse_total").increment(1);
+                end_family(app, tx, family, &source, now).await?;
                 return Err(GrantFailure::Reused.into());
             }
         }

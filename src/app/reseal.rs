@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::keys::{EncryptionKey, key_file};
+use crate::model::audit::Act;
 use crate::model::secret::PlainSecret;
 use crate::model::time::{Timestamp, Ttl};
 use crate::storage::root_keys::{self, SealedRootKey};
 
+use super::audit::AuditError;
 use super::open::{KeySource, StartError, encryption_key, staged, unseal};
 use super::{App, random};
 
@@ -50,6 +52,9 @@ pub enum ResealError {
     /// Somebody else re-sealed meanwhile.
     #[error("the encryption key was replaced by somebody else at this moment: nothing was changed")]
     Raced,
+    /// It cannot be written to the audit.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The present key does not open the database.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -93,8 +98,8 @@ impl App {
         }
         root_keys::insert(&mut tx, &sealed).await.map_err(StartError::from)?;
         root_keys::purge(&mut tx, now).await.map_err(StartError::from)?;
-        tx.commit().await.map_err(StartError::from)?;
-        tracing::info!(keep_old = %keep_old, "the root key is sealed under a new encryption key");
+        let old_key_until = (!keep_old.is_zero()).then_some(until);
+        self.commit(tx, &[Act::KeyResealed { old_until: old_key_until }]).await?;
 
         let files = match source {
             KeySource::Given(_) => None,
@@ -103,7 +108,7 @@ impl App {
                 Some((path.clone(), kept(path)))
             }
         };
-        Ok(Resealed { files, old_key_until: (!keep_old.is_zero()).then_some(until) })
+        Ok(Resealed { files, old_key_until })
     }
 }
 

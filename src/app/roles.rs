@@ -1,6 +1,7 @@
 //! Roles: the operator's use cases. Binding a scope to a role takes it from everybody who does not hold the role,
 //! so each change says how many that are.
 
+use crate::model::audit::{Act, Change};
 use crate::model::role::{Role, RoleName};
 use crate::model::scope::Scope;
 use crate::storage::revisions::{Subject, bump};
@@ -48,8 +49,7 @@ impl App {
             error => error.into(),
         })?;
         let change = consequences(&mut tx, role, &before).await?;
-        tx.commit().await?;
-        tracing::info!(role = %change.role.name, "role created");
+        self.commit(tx, &[Act::RoleCreated(change.role.clone())]).await?;
         Ok(change)
     }
 
@@ -66,14 +66,15 @@ impl App {
         let before = roles::list(&mut tx).await?;
         let mut role =
             before.iter().find(|role| role.name == *name).cloned().ok_or_else(|| not_found(name))?;
+        let old = role.clone();
         role.scope = scope.unwrap_or(role.scope);
         if let Some(description) = description {
             role.description = Some(description).filter(|text| !text.is_empty());
         }
         roles::update(&mut tx, &role).await?;
         let change = consequences(&mut tx, role, &before).await?;
-        tx.commit().await?;
-        tracing::info!(role = %name, "role updated");
+        let updated = Change { before: old, after: change.role.clone() };
+        self.commit(tx, &[Act::RoleUpdated(Box::new(updated))]).await?;
         Ok(change)
     }
 
@@ -86,8 +87,7 @@ impl App {
         let freed =
             role.scope.filter(|token| !others.clone().any(|other| other.scope.contains(token.as_str())));
         roles::delete(&mut tx, name).await?;
-        tx.commit().await?;
-        tracing::info!(role = %name, "role deleted");
+        self.commit(tx, &[Act::RoleDeleted(role.clone())]).await?;
         Ok(freed)
     }
 

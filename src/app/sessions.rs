@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::model::audit::{Act, SessionsOf};
 use crate::model::id::{ClientId, FamilyId, UserId};
 use crate::model::session::{Family, RevocationReason};
 use crate::model::time::Timestamp;
@@ -65,8 +66,13 @@ impl App {
         }
         let now = self.clock.now();
         let revoked = families::revoke(&mut tx, which, RevocationReason::Operator, now).await?;
-        tx.commit().await?;
-        tracing::info!(revoked, "sessions revoked");
+        let of = match which {
+            Which::User(id) => SessionsOf::User(id),
+            Which::Client(id) => SessionsOf::Client(id.clone()),
+            Which::Family(id) => SessionsOf::One(id),
+            Which::All => SessionsOf::All,
+        };
+        self.commit(tx, &[Act::SessionRevoked(of, revoked, RevocationReason::Operator)]).await?;
         Ok(revoked)
     }
 

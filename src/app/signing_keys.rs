@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use crate::keys::{KeyRing, PublishedKey, SigningKey};
+use crate::model::audit::Act;
 use crate::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
 use crate::model::time::Timestamp;
 use crate::protocol::key_schedule::{
     KeyRules, Step, next_step, promote, seen_before_start, signs_from, soonest,
 };
 use crate::storage::signing_keys::{self, StoredKey};
-use crate::storage::{Db, StorageError, Tx};
+use crate::storage::{StorageError, Tx};
 
 use super::App;
 use super::error::AdminError;
@@ -66,7 +67,7 @@ impl App {
                     let mut tx = self.db.begin().await?;
                     let at = soonest(pending, &self.key_rules(), now);
                     match signing_keys::schedule(&mut tx, &pending.kid, at).await? {
-                        true => tx.commit().await?,
+                        true => self.commit(tx, &[Act::KeyScheduled(pending.kid.clone(), at)]).await?,
                         false => tx.rollback().await?,
                     }
                 }
@@ -77,7 +78,6 @@ impl App {
             }
         }
         self.keep_keys_in_order().await?;
-        tracing::info!(?haste, "signing keys rotated");
         self.list_keys().await
     }
 
@@ -96,12 +96,13 @@ impl App {
             return Err(missing());
         }
         // In the same transaction, so that there is no moment without a key that signs.
-        if let Some(pending) = pending.filter(|_| active) {
+        let pending = pending.filter(|_| active);
+        if let Some(pending) = pending {
             signing_keys::activate(&mut tx, &pending.kid, self.clock.now()).await?;
         }
-        tx.commit().await?;
+        let successor = pending.map(|pending| pending.kid.clone());
+        self.commit(tx, &[Act::KeyRetired { kid: kid.clone(), state: key.state, successor }]).await?;
         self.keep_keys_in_order().await?;
-        tracing::info!(kid = %kid, "signing key taken out of the JWKS");
         let successor = match active {
             true => self.signer(key.algorithm).map(|signer| signer.kid().clone()),
             false => None,
@@ -174,11 +175,11 @@ impl App {
         match step {
             Step::MakeActive(algorithm) => {
                 let key = self.make(algorithm, |now| KeyState::Active { since: now }).await?;
-                insert(&self.db, &key).await
+                insert(self, &key).await
             }
             Step::MakePending { algorithm, activates_at } => {
                 let key = self.make(algorithm, |_| KeyState::Pending { activates_at }).await?;
-                insert(&self.db, &key).await
+                insert(self, &key).await
             }
             Step::Promote { pending, active, retires_at } => {
                 self.check_readable(&pending).await?;
@@ -187,16 +188,15 @@ impl App {
                 if !take_over(&mut tx, &pending, active.as_ref(), now, retires_at).await? {
                     return Ok(tx.rollback().await?);
                 }
-                tx.commit().await?;
-                tracing::info!(kid = %pending, "signing key active");
-                Ok(())
+                let replaced = active.map(|active| (active, retires_at));
+                Ok(self.commit(tx, &[Act::KeyActivated { kid: pending, replaced }]).await?)
             }
             Step::Remove(kid) => {
                 let mut tx = self.db.begin().await?;
-                signing_keys::delete(&mut tx, &kid).await?;
-                tx.commit().await?;
-                tracing::info!(kid = %kid, "signing key gone");
-                Ok(())
+                if !signing_keys::delete(&mut tx, &kid).await? {
+                    return Ok(tx.rollback().await?);
+                }
+                Ok(self.commit(tx, &[Act::KeyRemoved(kid)]).await?)
             }
         }
     }
@@ -266,14 +266,13 @@ async fn take_over(
 }
 
 /// `insert` does nothing where another instance was faster: then its key is the one.
-async fn insert(db: &Db, key: &StoredKey) -> Result<(), AdminError> {
-    let mut tx = db.begin().await?;
+async fn insert(app: &App, key: &StoredKey) -> Result<(), AdminError> {
+    let mut tx = app.db.begin().await?;
     if !signing_keys::insert(&mut tx, key).await? {
         return Ok(tx.rollback().await?);
     }
-    tx.commit().await?;
-    tracing::info!(kid = %key.info.kid, state = key.info.state.name(), alg = %key.info.algorithm, "signing key made");
-    Ok(())
+    let SigningKeyInfo { kid, algorithm, state, .. } = &key.info;
+    Ok(app.commit(tx, &[Act::KeyMade(kid.clone(), *algorithm, *state)]).await?)
 }
 
 fn active_of<'a>(keys: &'a [SigningKeyInfo], of: &SigningKeyInfo) -> Option<&'a SigningKeyInfo> {

@@ -1,5 +1,6 @@
 //! People: the operator's use cases.
 
+use crate::model::audit::{Act, Change};
 use crate::model::id::UserId;
 use crate::model::role::RoleName;
 use crate::model::secret::PlainSecret;
@@ -61,8 +62,8 @@ impl App {
             }
             error => error.into(),
         })?;
-        tx.commit().await?;
-        tracing::info!(user_id = %user.id, "user created");
+        let created = Act::UserCreated(user.id, user.username.clone(), user.roles.clone());
+        self.commit(tx, &[created]).await?;
         Ok(user)
     }
 
@@ -78,10 +79,12 @@ impl App {
             Some(password) => Some(self.hash_new(password).await?),
             None => None,
         };
+        let new_password = hash.as_ref().map(|_| ());
         let mut tx = self.db.begin().await?;
         // Read under the row's lock: of two changes at once the later would otherwise write back what it never saw.
         users::lock(&mut tx, username).await?;
         let mut user = find(&mut tx, username).await?;
+        let before = user.clone();
         let kept = |new: Option<String>, old: Option<String>| match new {
             Some(text) => Some(text).filter(|text| !text.is_empty()),
             None => old,
@@ -98,8 +101,7 @@ impl App {
             Some(hash) => self.replace_password(&mut tx, user.id, &hash).await?,
             None => 0,
         };
-        tx.commit().await?;
-        tracing::info!(user_id = %user.id, sessions_ended = ended, "user updated");
+        self.commit(tx, &acts_of_update(&before, &user, new_password.map(|()| ended))).await?;
         Ok((user, ended))
     }
 
@@ -110,8 +112,7 @@ impl App {
         let mut tx = self.db.begin().await?;
         let user = find(&mut tx, username).await?;
         let ended = self.replace_password(&mut tx, user.id, &hash).await?;
-        tx.commit().await?;
-        tracing::info!(user_id = %user.id, sessions_ended = ended, "password set");
+        self.commit(tx, &[Act::UserPasswordSet(user.id, user.username, ended)]).await?;
         Ok(ended)
     }
 
@@ -129,8 +130,11 @@ impl App {
             }
             Switch::On => 0,
         };
-        tx.commit().await?;
-        tracing::info!(user_id = %user.id, enabled = (switch == Switch::On), sessions_ended = ended, "user switched");
+        let act = match switch {
+            Switch::On => Act::UserEnabled(user.id, user.username),
+            Switch::Off => Act::UserDisabled(user.id, user.username, ended),
+        };
+        self.commit(tx, &[act]).await?;
         Ok(ended)
     }
 
@@ -139,8 +143,7 @@ impl App {
         let mut tx = self.db.begin().await?;
         let user = find(&mut tx, username).await?;
         users::delete(&mut tx, user.id).await?;
-        tx.commit().await?;
-        tracing::info!(user_id = %user.id, "user deleted");
+        self.commit(tx, &[Act::UserDeleted(user.id, user.username)]).await?;
         Ok(())
     }
 
@@ -179,6 +182,25 @@ impl App {
             None => Ok(()),
         }
     }
+}
+
+/// What is recorded of an update; a new password, with the sessions that it ended, is an act of its own.
+fn acts_of_update(before: &User, after: &User, password: Option<u64>) -> Vec<Act> {
+    let fields = [
+        ("email", before.email != after.email),
+        ("name", before.name != after.name),
+        ("roles", before.roles != after.roles),
+    ];
+    let changed: Vec<_> = fields.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
+    let set = password.map(|ended| Act::UserPasswordSet(after.id, after.username.clone(), ended));
+    let mut acts = Vec::new();
+    // Also where nothing differs: an operator's command leaves a row.
+    if !changed.is_empty() || set.is_none() {
+        let roles = Change { before: before.roles.clone(), after: after.roles.clone() };
+        acts.push(Act::UserUpdated { user: after.id, username: after.username.clone(), changed, roles });
+    }
+    acts.extend(set);
+    acts
 }
 
 async fn find(tx: &mut Tx, username: &Username) -> Result<User, AdminError> {

@@ -2,6 +2,7 @@
 //!
 //! One file for each noun; data goes to stdout and talk to stderr through `output`, and nothing else prints.
 
+mod audit;
 mod client;
 mod config;
 mod consent;
@@ -65,6 +66,9 @@ enum Command {
     /// Manage the keys that tokens are signed with
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Show what was done by whom, and check that nobody changed it
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Look into access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -105,6 +109,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Role(command) => role::run(config, command).await,
         Command::Session(command) => session::run(config, command).await,
         Command::Key(command) => key::run(config, command).await,
+        Command::Audit(command) => audit::run(config, command).await,
         Command::Token(command) => token::run(config, command).await,
         Command::Config(command) => config::run(config, command),
         Command::Completions(command) => shell::completions(command),

@@ -94,7 +94,15 @@ pub(super) fn printable(text: &str) -> String {
 
 /// A JSON document for programs, safe to be looked at.
 pub(super) fn json(thing: &impl Serialize) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(thing)?;
+    escaped(&serde_json::to_string_pretty(thing)?)
+}
+
+/// The same on one line, for programs that read line by line.
+pub(super) fn json_line(thing: &impl Serialize) -> Result<String, Failure> {
+    escaped(&serde_json::to_string(thing)?)
+}
+
+fn escaped(text: &str) -> Result<String, Failure> {
     let mut safe = String::with_capacity(text.len() + 1);
     for character in text.chars() {
         // JSON's own line breaks are the only ones left; whatever else deceives stands inside a string, where

@@ -99,6 +99,9 @@ fn the_commands_are_those_that_scripts_rely_on() {
             "key list",
             "key rotate",
             "key retire",
+            "audit list",
+            "audit verify",
+            "audit export",
             "token inspect",
             "config check",
             "config show",
@@ -112,7 +115,9 @@ fn the_commands_are_those_that_scripts_rely_on() {
 fn every_command_that_prints_data_prints_it_as_json_too() {
     for (name, command) in commands(&built(), "grantd") {
         let leaf = !command.has_subcommands() || command.get_name() == "migrate";
-        let prints_data = leaf && !["serve", "dev", "completions", "man"].contains(&command.get_name());
+        // `export` prints lines of JSON and nothing else.
+        let others = ["serve", "dev", "completions", "man", "export"];
+        let prints_data = leaf && !others.contains(&command.get_name());
         let json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
 
         assert_eq!(json, prints_data, "{name}");
@@ -160,6 +165,10 @@ fn right_command_lines_are_taken() {
         "grantd session revoke --all --json",
         "grantd key rotate --now",
         "grantd key retire -NW0pjJgNQN-O28xkMbnTLjQdJ3BbHUZ_KrO_ZfnvVY --json",
+        "grantd audit list --limit 7 --since 24h --act client --json",
+        "grantd audit list --since 2026-05-01T00:00:00Z",
+        "grantd audit verify --expect 1:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+        "grantd audit export",
         "grantd man client create",
         "grantd --version",
         "grantd client create --help",
@@ -188,6 +197,9 @@ fn wrong_command_lines_are_refused_with_status_2() {
         "grantd session list --user alice --client app",
         "grantd session revoke --id not-an-id",
         "grantd key retire",
+        "grantd audit list --limit 0",
+        "grantd audit list --since yesterday",
+        "grantd audit verify --expect 1",
         "grantd dev --listen here",
         "grantd completions tcsh",
     ] {

@@ -22,6 +22,8 @@ pub enum Purpose {
     RefreshTokens,
     /// HMAC-SHA-256 over the names of failed logins.
     LoginFailures,
+    /// HMAC-SHA-256 that chains the rows of the audit.
+    Audit,
 }
 
 impl Purpose {
@@ -32,6 +34,7 @@ impl Purpose {
             Self::ClientSecrets => b"grantd v1 client secrets",
             Self::RefreshTokens => b"grantd v1 refresh tokens",
             Self::LoginFailures => b"grantd v1 login failures",
+            Self::Audit => b"grantd v1 audit",
         }
     }
 }
@@ -93,6 +96,7 @@ mod tests {
         assert_eq!(derived(Purpose::SigningKeys), "Tzl8WNTJR/MG4TkflzUx/lXgfE96qfFRvTNKzJnHHYs=");
         assert_eq!(derived(Purpose::ClientSecrets), "FBq7WSKzLndDZGCg3ioeOVpIEaovaKeTwph+yYSqkCE=");
         assert_eq!(derived(Purpose::RefreshTokens), "EnYsNSiTmd4kg0jxJZdlZnKzfQ3f9FtWG2vsZA3lzXE=");
+        assert_eq!(derived(Purpose::Audit), "FuhRF/jckQq5hnqoEs5SEERc7ndRuvw6kjpKKe72aQM=");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::time::Timestamp;
 pub enum RevocationReason {
     /// A refresh token was presented that had been replaced (RFC 9700 §4.14.2).
     Reuse,
+    /// The same, and its row in the audit is still owed: writing it failed, and the family could not wait.
+    ReuseUnrecorded,
     /// An operator ended it.
     Operator,
     /// Its user was switched off.
@@ -22,13 +24,20 @@ pub enum RevocationReason {
 
 impl RevocationReason {
     /// Every reason, to read one back from the database.
-    pub const ALL: [Self; 5] =
-        [Self::Reuse, Self::Operator, Self::UserDisabled, Self::ClientDisabled, Self::PasswordChanged];
+    pub const ALL: [Self; 6] = [
+        Self::Reuse,
+        Self::ReuseUnrecorded,
+        Self::Operator,
+        Self::UserDisabled,
+        Self::ClientDisabled,
+        Self::PasswordChanged,
+    ];
 
     /// The name that is stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reuse => "reuse",
+            Self::ReuseUnrecorded => "reuse_unrecorded",
             Self::Operator => "operator",
             Self::UserDisabled => "user_disabled",
             Self::ClientDisabled => "client_disabled",

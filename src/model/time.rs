@@ -48,6 +48,18 @@ impl Timestamp {
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
             .to_rfc3339_opts(SecondsFormat::Secs, true)
     }
+
+    /// RFC 3339 in UTC with milliseconds, where the order of things within a second matters.
+    pub fn rfc3339_millis(self) -> String {
+        DateTime::<Utc>::from_timestamp_millis(self.0)
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+            .to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+
+    /// Reads RFC 3339, in whatever offset.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_millis()))
+    }
 }
 
 /// A length of time in whole seconds, written `10s`, `5m`, `24h` or `30d`.
@@ -157,6 +169,12 @@ mod tests {
     #[test]
     fn times_print_as_rfc_3339_and_never_wrap() {
         assert_eq!(Timestamp::from_secs(1_700_000_000).rfc3339(), "2023-11-14T22:13:20Z");
+        assert_eq!(Timestamp::from_millis(1_700_000_000_007).rfc3339_millis(), "2023-11-14T22:13:20.007Z");
+        assert_eq!(
+            Timestamp::from_rfc3339("2023-11-14T23:13:20.007+01:00"),
+            Some(Timestamp::from_millis(1_700_000_000_007))
+        );
+        assert_eq!(Timestamp::from_rfc3339("2023-11-14"), None);
         assert_eq!(Timestamp::from_millis(-1).as_secs(), -1);
         assert!(Timestamp::from_secs(i64::MAX).plus(Ttl::from_secs(1)) >= Timestamp::from_secs(i64::MAX));
     }

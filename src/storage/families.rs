@@ -218,6 +218,26 @@ pub async fn revoke(
     })
 }
 
+/// Families that ended by reuse and are not in the audit yet, at most a hundred.
+pub async fn unrecorded(on: impl Into<Conn<'_>>) -> Result<Vec<FamilyId>, StorageError> {
+    let found: Vec<(String,)> = rows!(
+        on,
+        (String,),
+        "select id from families where revoked_reason = 'reuse_unrecorded' order by id limit 100"
+    );
+    found.iter().map(|(id,)| parse(id)).collect()
+}
+
+/// Notes that the ending of a family is in the audit now; `false` if it was, or the family has not ended so.
+pub async fn set_recorded(tx: &mut Tx, id: FamilyId) -> Result<bool, StorageError> {
+    let changed = execute!(
+        tx,
+        "update families set revoked_reason = 'reuse' where id = $1 and revoked_reason = 'reuse_unrecorded'",
+        id.to_string()
+    );
+    Ok(changed == 1)
+}
+
 /// Deletes families whose time was over before `before` or that nobody used since `unused_since`; gives their number.
 pub async fn purge(tx: &mut Tx, before: Timestamp, unused_since: Timestamp) -> Result<u64, StorageError> {
     Ok(execute!(

@@ -3,6 +3,8 @@
 //! It has no libtest harness, so that a test whose database or Python is not on this machine is reported
 //! as ignored, by count, and as failed where `CI=true`. How to write a test: `support/runner.rs`.
 
+mod audit;
+mod audit_commands;
 mod cross_origin;
 mod documents;
 mod first_start;
@@ -24,6 +26,7 @@ mod rules;
 mod signing_keys;
 mod signing_keys_elsewhere;
 mod storage;
+mod storage_audit;
 mod storage_families;
 mod storage_keys;
 mod support;
@@ -37,6 +40,8 @@ fn main() -> std::process::ExitCode {
     // Before any test touches jsonwebtoken, which settles on a provider at its first use.
     grantd::keys::install().expect("nobody was here before");
     support::runner::run([
+        audit::trials(),
+        audit_commands::trials(),
         cross_origin::trials(),
         documents::trials(),
         first_start::trials(),
@@ -58,6 +63,7 @@ fn main() -> std::process::ExitCode {
         signing_keys::trials(),
         signing_keys_elsewhere::trials(),
         storage::trials(),
+        storage_audit::trials(),
         storage_families::trials(),
         storage_keys::trials(),
         support_works::trials(),

@@ -387,8 +387,12 @@ async fn a_login_counts_only_for_the_hash_that_was_verified_and_a_user_who_is_on
 
 /// A call in the suite is `module::function(`; of `db`, `Db::function(` or `.function(`.
 fn every_public_function_of_the_storage_is_in_the_suite() {
-    let suite =
-        [include_str!("storage.rs"), include_str!("storage_families.rs"), include_str!("storage_keys.rs")];
+    let suite = [
+        include_str!("storage.rs"),
+        include_str!("storage_audit.rs"),
+        include_str!("storage_families.rs"),
+        include_str!("storage_keys.rs"),
+    ];
     let suite = suite.concat();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");
 

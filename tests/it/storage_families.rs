@@ -33,12 +33,12 @@ trials! {
 
 const NEVER_IDLE: Ttl = Ttl::from_secs(u32::MAX);
 
-fn family_id(number: u8) -> FamilyId {
+pub(crate) fn family_id(number: u8) -> FamilyId {
     FamilyId::from_random([number; 16])
 }
 
 /// Began at 1000, ends at 5000.
-fn family(number: u8, client: &str, user: u8) -> Family {
+pub(crate) fn family(number: u8, client: &str, user: u8) -> Family {
     Family {
         id: family_id(number),
         client_id: client.parse().expect("a client id"),
@@ -67,7 +67,7 @@ fn whole(family: &Family) -> impl PartialEq + std::fmt::Debug + use<> {
 }
 
 /// A database with the clients `app` and `web`, the users 1 and 2, and these families.
-async fn with(database: &TestDatabase, all: &[Family]) -> Db {
+pub(crate) async fn with(database: &TestDatabase, all: &[Family]) -> Db {
     let db = open(database).await;
     for id in ["app", "web"] {
         write!(db, clients::insert(&client(id))).expect("inserted");
