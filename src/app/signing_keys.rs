@@ -191,6 +191,14 @@ impl App {
                 let replaced = active.map(|active| (active, retires_at));
                 Ok(self.commit(tx, &[Act::KeyActivated { kid: pending, replaced }]).await?)
             }
+            Step::Hasten { pending, activates_at } => {
+                let mut tx = self.db.begin().await?;
+                if !signing_keys::schedule(&mut tx, &pending, activates_at).await? {
+                    return Ok(tx.rollback().await?);
+                }
+                tracing::info!(kid = %pending, "signing key waits no longer than the settings say");
+                Ok(self.commit(tx, &[Act::KeyScheduled(pending, activates_at)]).await?)
+            }
             Step::Remove(kid) => {
                 let mut tx = self.db.begin().await?;
                 if !signing_keys::delete(&mut tx, &kid).await? {

@@ -53,6 +53,13 @@ pub enum Step {
         /// When the stopped key leaves the JWKS.
         retires_at: Timestamp,
     },
+    /// The key in waiting waits for a time that is too far off.
+    Hasten {
+        /// The key in waiting.
+        pending: Kid,
+        /// When it is to sign.
+        activates_at: Timestamp,
+    },
     /// No valid token is signed with it any more.
     Remove(Kid),
 }
@@ -83,15 +90,31 @@ pub fn next_step(
             (None, Some((pending, _))) => Some(promote(pending, None, rules, now)),
             (Some((_, since)), None) => Some(Step::MakePending {
                 algorithm: *algorithm,
+                // Not from a time that is yet to come: the clock was set back since.
                 activates_at: since
+                    .min(now)
                     .plus(rules.rotate_every)
                     .max(published_long_enough(now, rules.publish_before)),
             }),
             (Some((active, _)), Some((pending, activates_at))) => {
-                (activates_at <= now).then(|| promote(pending, Some(active), rules, now))
+                if activates_at <= now {
+                    return Some(promote(pending, Some(active), rules, now));
+                }
+                (activates_at > longest_wait(rules, now)).then(|| Step::Hasten {
+                    pending: pending.kid.clone(),
+                    activates_at: now
+                        .plus(rules.rotate_every)
+                        .max(published_long_enough(now, rules.publish_before)),
+                })
             }
         }
     })
+}
+
+/// Longer than this a key never waits by the rules, with a minute for clocks that differ. It does after a rotation
+/// under a clock that was years ahead, which without this would be the last one for years.
+fn longest_wait(rules: &KeyRules, now: Timestamp) -> Timestamp {
+    now.plus(rules.rotate_every).plus(rules.publish_before).plus(Ttl::from_secs(60))
 }
 
 /// The change that `pending` takes over from `active` now.
@@ -189,6 +212,20 @@ mod tests {
         let step = next(&[active], 5000);
 
         assert_eq!(step, Some(Step::MakePending { algorithm: ALG, activates_at: at(5102) }));
+    }
+
+    #[test]
+    fn keys_rotate_again_after_a_clock_that_was_years_ahead() {
+        let active = key("a", KeyState::Active { since: at(2_000_000_000) });
+
+        let step = next(std::slice::from_ref(&active), 500);
+
+        assert_eq!(step, Some(Step::MakePending { algorithm: ALG, activates_at: at(1500) }));
+        let pending = key("p", KeyState::Pending { activates_at: at(2_000_001_000) });
+        let hastened = Step::Hasten { pending: Kid::new("p".into()), activates_at: at(1500) };
+        assert_eq!(next(&[active.clone(), pending], 500), Some(hastened));
+        let pending = key("p", KeyState::Pending { activates_at: at(1500) });
+        assert_eq!(next(&[active, pending], 500), None, "once is enough");
     }
 
     #[test]
