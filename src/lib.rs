@@ -48,6 +48,10 @@
 //! - **A received refresh token is never lost.** Tokens are computed from the family ([`protocol::refresh_token`]), so
 //!   an answer that was lost can be given again; [`protocol::refresh_family`] says to whom and for how long.
 //! - **A refused request consumes nothing.** Step 4 is before step 5, and pure.
+//! - **An outage is never called the client's fault.** [`storage::StorageError`] tells it from a mistake by the
+//!   database's own code, and [`protocol::error`] answers 503. What is committed to a file that is gone is not
+//!   committed ([`storage::sqlite_file`]); an unanswered commit is met by the retry rule.
+//! - **A clock that jumped deletes nothing**: [`app::clock::Steadiness`] says when its time can be believed.
 //! - **A stolen database forges nothing.** Client secrets are keyed hashes, private keys are sealed, refresh tokens
 //!   need a key of the server's, which is not in the database ([`keys::encryption_key`]).
 //! - **No key signs before it was published.** [`protocol::key_schedule`] decides, compare-and-set statements and

@@ -167,6 +167,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 impl Server {
     /// Opens the app and binds the listeners; nothing is answered yet.
     pub async fn build(settings: &Settings) -> Result<Self, ServeError> {
+        survive_file_size_limits();
         // Read before anything is made, so that a start that cannot succeed leaves nothing behind.
         let certificate = match &settings.server.tls {
             Some(tls) => {
@@ -342,6 +343,15 @@ async fn stop_signal() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+/// A write beyond the limit on file sizes then fails, like one on a full disk, instead of ending the process.
+fn survive_file_size_limits() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let exceeded = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    if let Err(cause) = signal(exceeded) {
+        tracing::warn!(%cause, "a limit on file sizes would end this process");
     }
 }
 

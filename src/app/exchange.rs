@@ -1,6 +1,7 @@
 //! A token request from credentials to tokens: the use case behind `POST /token`.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use crate::protocol::client_auth::Presented;
 use crate::protocol::error::TokenError;
@@ -25,8 +26,21 @@ pub struct Exchange<'a> {
     pub source: IpAddr,
 }
 
-/// Answers a token request.
+/// How long a token request may take once it is read.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers a token request, in ten seconds at most.
 pub async fn exchange(app: &App, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
+    // A database that hangs is a database that is away; a refresh that was cut off is met by the retry rule.
+    let answered = tokio::time::timeout(PATIENCE, exchange_in_the_end(app, request)).await;
+    let answered = answered.unwrap_or_else(|_| Err(TokenError::Unavailable("no answer in time".into())));
+    if let Err(TokenError::Unavailable(_)) = &answered {
+        app.database.doubt();
+    }
+    answered
+}
+
+async fn exchange_in_the_end(app: &App, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
     let presented = Presented::read(request.authorization, request.params)?;
     let wanted = TokenRequest::parse(request.params);
     let authenticated = authenticate_client(app, &presented, request.source).await?;

@@ -10,6 +10,7 @@ pub mod background;
 pub mod client_secrets;
 pub mod clients;
 pub mod clock;
+pub(crate) mod database_health;
 pub mod directory;
 pub mod error;
 pub mod exchange;
@@ -29,7 +30,6 @@ pub mod throttle;
 pub mod users;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
@@ -47,6 +47,7 @@ use crate::storage::Db;
 use self::audit_chain::ChainKey;
 use self::client_secrets::SecretHasher;
 use self::clock::Clock;
+use self::database_health::DatabaseHealth;
 use self::directory::Directory;
 use self::throttle::{AccountHasher, Attempts};
 
@@ -100,8 +101,8 @@ pub struct App {
     pub(crate) reloading: Mutex<()>,
     /// Held while keys are read anew.
     pub(crate) reloading_keys: Mutex<()>,
-    /// Whether the database answered when it was last asked.
-    pub(crate) database_up: AtomicBool,
+    /// Whether the database can be read and written.
+    pub(crate) database: DatabaseHealth,
 }
 
 impl App {

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
@@ -23,6 +22,7 @@ use crate::storage::{Db, StorageError, installation, revisions, root_keys};
 use super::audit_chain::ChainKey;
 use super::client_secrets::SecretHasher;
 use super::clock::Clock;
+use super::database_health::DatabaseHealth;
 use super::directory::Directory;
 use super::error::AdminError;
 use super::throttle::{AccountHasher, Attempts};
@@ -133,7 +133,7 @@ impl App {
             ring: ArcSwap::from_pointee(KeyRing::new(Vec::new())),
             reloading: Mutex::default(),
             reloading_keys: Mutex::default(),
-            database_up: AtomicBool::new(true),
+            database: DatabaseHealth::default(),
             pool: PasswordPool::start(parts.pool).map_err(StartError::Pool)?,
             policy: parts.policy,
             clock: parts.clock,

@@ -276,7 +276,7 @@ impl TokenError {
             Self::Unavailable(_) => (
                 Code::TemporarilyUnavailable,
                 503,
-                "The server cannot reach its database; nothing was changed, try again.",
+                "The server cannot use its database; try again after the time in Retry-After.",
             ),
             Self::Internal(_) => {
                 (Code::ServerError, 500, "The server made a mistake; its log has the details.")

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -9,12 +10,32 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Postgres, Sqlite, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Row as _, Sqlite, Transaction};
 
 use crate::model::secret::PlainSecret;
 
 use super::error::StorageError;
 use super::private_file::{PrivateFileError, make_private};
+use super::sqlite_file::SqliteFile;
+
+/// How long a connection is waited for.
+const ACQUIRE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a transaction may take to begin, which on SQLite is how long other writers are waited for.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an open connection may be silent when it is asked whether it is there.
+const PING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How old a session may get that cannot write.
+const READ_ONLY_SESSION: Duration = Duration::from_secs(3);
+
+/// What bounds a session on the other side of the wire. A request is given up after ten seconds; the locks that it
+/// holds or waits for must go soon after, also if this machine has vanished and nobody can say so. Statements are not
+/// bounded: to end a million sessions takes as long as it takes.
+const POSTGRES_SESSION: &str = "set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '10s';
+    set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3;
+    set tcp_user_timeout = '15s'";
+/// A migration waits for the one that runs beside it.
+pub(super) const POSTGRES_MIGRATION: &str = "set lock_timeout = 0";
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -59,7 +80,7 @@ pub enum Db {
         /// One connection, so that writers queue here and not in SQLite's busy loop.
         write: SqlitePool,
         /// The file.
-        path: PathBuf,
+        file: Arc<SqliteFile>,
     },
     /// Postgres.
     Postgres(PgPool),
@@ -68,7 +89,7 @@ pub enum Db {
 /// A transaction; rolled back unless committed.
 pub enum Tx {
     /// Begun with `begin immediate`, so that reading first never ends in "database is locked".
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(Transaction<'static, Sqlite>, Arc<SqliteFile>),
     /// Read committed; conditional statements decide races.
     Postgres(Transaction<'static, Postgres>),
 }
@@ -97,7 +118,7 @@ impl<'a> From<&'a Db> for Conn<'a> {
 impl<'a> From<&'a mut Tx> for Conn<'a> {
     fn from(tx: &'a mut Tx) -> Self {
         match tx {
-            Tx::Sqlite(tx) => Self::Sqlite(tx),
+            Tx::Sqlite(tx, _) => Self::Sqlite(tx),
             Tx::Postgres(tx) => Self::Postgres(tx),
         }
     }
@@ -133,7 +154,7 @@ macro_rules! row {
 macro_rules! execute {
     ($tx:expr, $sql:literal $(, $bind:expr)* $(,)?) => {
         match $tx {
-            $crate::storage::db::Tx::Sqlite(on) => {
+            $crate::storage::db::Tx::Sqlite(on, _) => {
                 sqlx::query($sql)$(.bind($bind))*.execute(&mut **on).await?.rows_affected()
             }
             $crate::storage::db::Tx::Postgres(on) => {
@@ -156,10 +177,25 @@ impl Db {
 
     /// Begins a transaction that may write.
     pub async fn begin(&self) -> Result<Tx, StorageError> {
-        Ok(match self {
-            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("begin immediate").await?),
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
-        })
+        let begun = tokio::time::timeout(BEGIN_PATIENCE, self.begin_in_the_end()).await;
+        begun.unwrap_or_else(|_| Err(StorageError::unavailable("a transaction could not be begun in time")))
+    }
+
+    async fn begin_in_the_end(&self) -> Result<Tx, StorageError> {
+        match self {
+            Self::Sqlite { write, file, .. } => {
+                file.check_in_place()?;
+                let _place = file.stand_in_line()?;
+                Ok(Tx::Sqlite(write.begin_with("begin immediate").await?, Arc::clone(file)))
+            }
+            Self::Postgres(pool) => {
+                // On a task of its own, which goes on if nobody waits any more: sqlx does not undo a `begin` that is
+                // given up half-way, and the connection would go back to the pool inside a transaction.
+                let pool = pool.clone();
+                let begun = tokio::spawn(async move { pool.begin().await }).await;
+                Ok(Tx::Postgres(begun.map_err(StorageError::unavailable)??))
+            }
+        }
     }
 
     /// Ends all connections in good order; a SQLite file is then whole without its WAL.
@@ -179,19 +215,23 @@ impl Tx {
     /// connection is next looked at.
     pub async fn rollback(self) -> Result<(), StorageError> {
         match self {
-            Self::Sqlite(tx) => tx.rollback().await?,
+            Self::Sqlite(tx, _) => tx.rollback().await?,
             Self::Postgres(tx) => tx.rollback().await?,
         }
         Ok(())
     }
 
-    /// Makes what was done durable.
+    /// Makes what was done durable. Whoever gets an error here does not know whether it was.
     pub async fn commit(self) -> Result<(), StorageError> {
         match self {
-            Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
+            Self::Sqlite(tx, file) => {
+                tx.commit().await?;
+                file.committed();
+                // Deleted meanwhile, it has taken the commit with it.
+                file.check_in_place()
+            }
+            Self::Postgres(tx) => Ok(tx.commit().await?),
         }
-        Ok(())
     }
 }
 
@@ -205,14 +245,22 @@ async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError>
         // What was answered 200 must survive a power cut, so every commit is synced.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
+        .busy_timeout(BEGIN_PATIENCE)
         .disable_statement_logging();
     let pool = |connections| {
         SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(BEGIN_PATIENCE)
             .idle_timeout(None)
             .max_lifetime(None)
+            // When the disk is full or fails, SQLite itself ends the transaction, and sqlx believes for ever that it
+            // goes on. A queued rollback comes before the ping.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
     };
 
     let write = pool(1).connect_with(options.clone()).await.map_err(failed)?;
@@ -222,7 +270,9 @@ async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError>
         return Err(OpenError::OldSqlite(version));
     }
     let read = pool(max_connections.max(1)).connect_lazy_with(options.pragma("query_only", "on"));
-    Ok(Db::Sqlite { read, write, path: path.to_owned() })
+    let file = SqliteFile::of(path.to_owned())
+        .map_err(|cause| PrivateFileError::Make { path: path.to_owned(), cause })?;
+    Ok(Db::Sqlite { read, write, file: Arc::new(file) })
 }
 
 async fn open_postgres(url: &PlainSecret, max_connections: u32) -> Result<Db, OpenError> {
@@ -230,20 +280,47 @@ async fn open_postgres(url: &PlainSecret, max_connections: u32) -> Result<Db, Op
         PgConnectOptions::from_str(url.expose()).map_err(|error| OpenError::Url(redacted(&error, url)))?;
     let place = format!("postgres://{}:{}", options.get_host(), options.get_port());
     let options = options.application_name("grantd").disable_statement_logging();
-    let patience = Duration::from_secs(3);
 
     // One connection by itself first: a pool tries again until its time is over, and then forgets why.
-    let first = tokio::time::timeout(patience, options.connect()).await;
+    let first = tokio::time::timeout(ACQUIRE_PATIENCE, options.connect()).await;
     let connected = match first {
         Ok(connected) => connected.map_err(StorageError::from),
-        Err(_) => Err(StorageError::Unavailable(format!("no answer within {} s", patience.as_secs()))),
+        Err(_) => {
+            Err(StorageError::Unavailable(format!("no answer within {} s", ACQUIRE_PATIENCE.as_secs())))
+        }
     };
     let connection = connected.map_err(|cause| OpenError::Connect { place, cause })?;
     // It was good enough to ask; how it ends does not matter.
     let _ended = connection.close().await;
 
-    let pool = PgPoolOptions::new().max_connections(max_connections.max(1)).acquire_timeout(patience);
+    let pool = PgPoolOptions::new()
+        .max_connections(max_connections.max(1))
+        .acquire_timeout(ACQUIRE_PATIENCE)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(sqlx::raw_sql(POSTGRES_SESSION)).await.map(drop) })
+        })
+        // sqlx waits for a ping as long as the kernel does, a quarter of an hour; meanwhile a connection that leads
+        // nowhere would keep its place in the pool.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| Box::pin(is_fit(connection, about.age)))
+        .after_release(|connection, _| Box::pin(answers(connection)));
     Ok(Db::Postgres(pool.connect_lazy_with(options)))
+}
+
+/// Whether the connection leads anywhere; sqlx closes one that does not. Never an error, which sqlx would log for each.
+async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let ping = tokio::time::timeout(PING_PATIENCE, connection.ping()).await;
+    Ok(ping.is_ok_and(|answered| answered.is_ok()))
+}
+
+/// Whether the connection leads to a database that can be written: one round trip, as a ping. A session stays read-only
+/// when its database is not any more, and stays with a server that is not the primary any more, so it is begun anew;
+/// not with every use, lest a long outage be nothing but new sessions.
+async fn is_fit(connection: &mut PgConnection, age: Duration) -> Result<bool, sqlx::Error> {
+    let question = connection.fetch_one(sqlx::raw_sql("show transaction_read_only"));
+    let Ok(Ok(answer)) = tokio::time::timeout(PING_PATIENCE, question).await else { return Ok(false) };
+    let read_only: String = answer.try_get(0)?;
+    Ok(read_only == "off" || age < READ_ONLY_SESSION)
 }
 
 fn version_of(text: &str) -> [u32; 3] {

@@ -20,3 +20,15 @@ pub async fn set_once(tx: &mut Tx, name: &str, value: &[u8]) -> Result<bool, Sto
     );
     Ok(rows == 1)
 }
+
+/// Sets `name`, whatever it was before.
+pub async fn set(tx: &mut Tx, name: &str, value: &[u8]) -> Result<(), StorageError> {
+    execute!(
+        tx,
+        "insert into installation (name, value) values ($1, $2)
+         on conflict (name) do update set value = excluded.value",
+        name,
+        value
+    );
+    Ok(())
+}

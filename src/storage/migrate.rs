@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::path::Path;
 
+use sqlx::Executor as _;
 use sqlx::migrate::{MigrateError, Migrator};
 
-use super::db::{Db, rows};
+use super::db::{Db, POSTGRES_MIGRATION, rows};
 use super::error::StorageError;
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -86,13 +87,19 @@ pub async fn migrate(db: &Db) -> Result<usize, SchemaError> {
         return Ok(0);
     }
     match db {
-        Db::Sqlite { write, path, .. } => {
+        Db::Sqlite { write, file, .. } => {
             // sqlx's own lock does nothing on SQLite, and first starts race.
-            let _lock = lock(path).await?;
+            let _lock = lock(file.path()).await?;
             SQLITE.run(write).await?;
         }
         // sqlx takes an advisory lock here.
-        Db::Postgres(pool) => POSTGRES.run(pool).await?,
+        Db::Postgres(pool) => {
+            let mut connection = pool.acquire().await.map_err(StorageError::from)?;
+            connection.execute(sqlx::raw_sql(POSTGRES_MIGRATION)).await.map_err(StorageError::from)?;
+            // Not back to the pool: its waiting has no bound any more.
+            connection.close_on_drop();
+            POSTGRES.run(&mut *connection).await?;
+        }
     }
     Ok(before.migrations.iter().filter(|(.., applied)| !applied).count())
 }

@@ -8,6 +8,7 @@ pub mod clients;
 pub mod db;
 pub mod error;
 pub mod families;
+pub mod health;
 pub mod installation;
 pub mod login_failures;
 pub mod migrate;
@@ -16,6 +17,7 @@ pub mod revisions;
 pub mod roles;
 pub mod root_keys;
 pub mod signing_keys;
+pub mod sqlite_file;
 pub mod users;
 
 pub use db::{Db, Tx};

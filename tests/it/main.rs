@@ -5,6 +5,7 @@
 
 mod audit;
 mod audit_commands;
+mod clock_jumps;
 mod cross_origin;
 mod documents;
 mod first_start;
@@ -12,6 +13,7 @@ mod first_start_refusals;
 mod fuzz_corpora;
 mod hostile_bodies;
 mod outage;
+mod outage_writes;
 mod oxide_edges;
 mod pages;
 mod program;
@@ -42,6 +44,7 @@ fn main() -> std::process::ExitCode {
     support::runner::run([
         audit::trials(),
         audit_commands::trials(),
+        clock_jumps::trials(),
         cross_origin::trials(),
         documents::trials(),
         first_start::trials(),
@@ -49,6 +52,7 @@ fn main() -> std::process::ExitCode {
         fuzz_corpora::trials(),
         hostile_bodies::trials(),
         outage::trials(),
+        outage_writes::trials(),
         oxide_edges::trials(),
         pages::trials(),
         program::trials(),

@@ -1,24 +1,15 @@
-//! A server whose database goes away under it: what needs no database goes on, what needs it says 503 and when to ask
+//! A server whose Postgres goes away under it: what needs no database goes on, what needs it says 503 and when to ask
 //! again, nothing that is still good is called invalid, and all heals by itself.
 //!
-//! Between the server and Postgres stands a relay that can be cut (a stopped database) or frozen (a cable pulled out:
-//! connections stay open and nobody answers). A SQLite database is away while another process holds its lock.
+//! Databases that can be read and not written are in `outage_writes.rs`.
 
-use std::cell::RefCell;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::Duration;
 
-use grantd::storage::Db;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_local};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use url::Url;
 
-use crate::storage::open;
 use crate::support::database::TestDatabase;
+use crate::support::relay::{Relay, Weather};
 use crate::support::runner::trials;
 use crate::support::server::{Answer, TestServer};
 
@@ -26,133 +17,16 @@ trials! {
     postgres: [
         while_postgres_is_stopped_what_needs_no_database_goes_on,
         while_postgres_is_deaf_what_needs_no_database_goes_on,
+        connections_that_lead_nowhere_are_replaced,
+        while_postgres_takes_no_more_connections_what_needs_no_database_goes_on,
+        a_slow_postgres_slows_only_what_needs_it,
+        a_refresh_whose_commit_never_arrived_is_done_by_the_retry,
+        a_refresh_whose_commit_went_unanswered_is_answered_by_the_retry,
+        a_login_whose_commit_was_lost_costs_nothing,
     ],
-    sqlite: [while_sqlite_is_locked_writes_are_put_off_and_nothing_is_lost],
 }
 
-/// Where the relay leads: a path for a Unix socket, else host and port.
-#[derive(Clone)]
-enum Upstream {
-    Socket(PathBuf),
-    Tcp(String),
-}
-
-impl Upstream {
-    fn of(url: &Url) -> Self {
-        let port = url.port().unwrap_or(5432);
-        let socket = url.query_pairs().find(|(name, value)| name == "host" && value.starts_with('/'));
-        match socket {
-            Some((_, directory)) => Self::Socket(PathBuf::from(&*directory).join(format!(".s.PGSQL.{port}"))),
-            None => Self::Tcp(format!("{}:{port}", url.host_str().expect("a host"))),
-        }
-    }
-}
-
-/// A relay in front of Postgres; ends with the value.
-struct Relay {
-    address: SocketAddr,
-    upstream: Upstream,
-    frozen: watch::Sender<bool>,
-    /// What accepts, and what carries bytes.
-    tasks: Rc<RefCell<Vec<JoinHandle<()>>>>,
-}
-
-impl Relay {
-    async fn start(url: &Url) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let (frozen, upstream) = (watch::Sender::new(false), Upstream::of(url));
-        let relay = Self { address, upstream, frozen, tasks: Rc::default() };
-        relay.accept(listener);
-        relay
-    }
-
-    fn accept(&self, listener: TcpListener) {
-        let (upstream, frozen, tasks) =
-            (self.upstream.clone(), self.frozen.subscribe(), Rc::clone(&self.tasks));
-        let accepting = spawn_local(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let (upstream, frozen) = (upstream.clone(), frozen.clone());
-                let carrying = spawn_local(async move {
-                    match upstream {
-                        Upstream::Socket(path) => {
-                            carry_both(near, UnixStream::connect(path).await.expect("Postgres"), frozen)
-                                .await;
-                        }
-                        Upstream::Tcp(at) => {
-                            carry_both(near, TcpStream::connect(at).await.expect("Postgres"), frozen).await;
-                        }
-                    }
-                });
-                tasks.borrow_mut().push(carrying);
-            }
-        });
-        self.tasks.borrow_mut().push(accepting);
-    }
-
-    /// Ends every connection, and refuses new ones.
-    async fn cut(&self) {
-        for task in self.tasks.take() {
-            task.abort();
-            let _aborted = task.await;
-        }
-    }
-
-    async fn mend(&self) {
-        self.accept(TcpListener::bind(self.address).await.expect("the same port"));
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        for task in self.tasks.take() {
-            task.abort();
-        }
-    }
-}
-
-async fn carry_both<S>(near: TcpStream, far: S, frozen: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite,
-{
-    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), tokio::io::split(far));
-    // Whichever side ends first takes the other with it.
-    tokio::select! {
-        () = carry(near_read, far_write, frozen.clone()) => {}
-        () = carry(far_read, near_write, frozen) => {}
-    }
-}
-
-async fn carry(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut frozen: watch::Receiver<bool>,
-) {
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
-        if frozen.wait_for(|frozen| !frozen).await.is_err() || to.write_all(&buffer[..count]).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The same database, seen through the relay.
-async fn through_relay(database: &TestDatabase) -> (Relay, String) {
-    let mut url = Url::parse(&database.url).expect("a URL");
-    let relay = Relay::start(&url).await;
-    let kept: Vec<_> = url
-        .query_pairs()
-        .filter(|(name, _)| name != "host")
-        .map(|(n, v)| (n.into_owned(), v.into_owned()))
-        .collect();
-    url.query_pairs_mut().clear().extend_pairs(kept);
-    url.set_ip_host(relay.address.ip()).expect("a host");
-    url.set_port(Some(relay.address.port())).expect("a port");
-    (relay, url.into())
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..200 {
         if holds().await {
             return;
@@ -162,30 +36,90 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     panic!("this never came: {what}");
 }
 
-const CLIENT_CREDENTIALS: &[(&str, &str)] = &[("grant_type", "client_credentials")];
+const URL: &str = "GRANTD_DATABASE__URL";
+pub(crate) const CLIENT_CREDENTIALS: &[(&str, &str)] = &[("grant_type", "client_credentials")];
 
-fn assert_put_off(answer: &Answer) {
+pub(crate) fn assert_put_off(answer: &Answer) {
     assert_eq!(answer.refusal(), (503, "temporarily_unavailable".into()), "{answer:?}");
     assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1), "{answer:?}");
     assert_eq!(answer.header("cache-control"), "no-store");
-    for cause in ["pool", "locked", "Postgres", "SQLite", "127.0.0.1"] {
+    for cause in ["pool", "locked", "Postgres", "SQLite", "127.0.0.1", "disk", ".db"] {
         assert!(!answer.body.contains(cause), "the cause is the log's, not the client's: {}", answer.body);
     }
 }
 
 async fn while_postgres_is_stopped_what_needs_no_database_goes_on(database: TestDatabase) {
-    let (relay, url) = through_relay(&database).await;
-    outage(&database, &url, async || relay.cut().await, async || relay.mend().await).await;
+    let relay = Relay::before(&database).await;
+    outage(&database, &[(URL, &relay.url)], async || relay.cut().await, async || relay.mend().await).await;
 }
 
 async fn while_postgres_is_deaf_what_needs_no_database_goes_on(database: TestDatabase) {
-    let (relay, url) = through_relay(&database).await;
-    let freeze = async |frozen| _ = relay.frozen.send_replace(frozen);
-    outage(&database, &url, async || freeze(true).await, async || freeze(false).await).await;
+    let relay = Relay::before(&database).await;
+    let (freeze, thaw) = (async || relay.turns(Weather::Frozen), async || relay.turns(Weather::Fair));
+    outage(&database, &[(URL, &relay.url)], freeze, thaw).await;
 }
 
-async fn outage(database: &TestDatabase, url: &str, begin: impl AsyncFn(), end: impl AsyncFn()) {
-    let server = TestServer::start_with(database, &[("GRANTD_DATABASE__URL", url)]).await;
+async fn connections_that_lead_nowhere_are_replaced(database: TestDatabase) {
+    let relay = Relay::before(&database).await;
+    // So few that each counts.
+    let settings = [(URL, relay.url.as_str()), ("GRANTD_DATABASE__MAX_CONNECTIONS", "2")];
+    let server = TestServer::start_with(&database, &settings).await;
+    let secret = server.full_client("app").await;
+    let app = ("app", secret.as_str());
+    server.user("alice", &[]).await;
+    let (one, two) = (server.login(app, "alice").await, server.login(app, "alice").await);
+    let (one, two) = (one.text("refresh_token"), two.text("refresh_token"));
+
+    relay.turns(Weather::DeafFromCommit);
+    let (first, second) = tokio::join!(server.refresh(app, &one), server.refresh(app, &two));
+    assert_put_off(&first);
+    assert_put_off(&second);
+    relay.turns(Weather::Fair);
+
+    until("readiness", async || server.get("/health/ready").await.status == 200).await;
+    // Postgres itself ends what was begun there and holds the row.
+    for kept in [one, two] {
+        until("the refresh", async || server.refresh(app, &kept).await.status == 200).await;
+    }
+    server.stop().await;
+}
+
+async fn while_postgres_takes_no_more_connections_what_needs_no_database_goes_on(database: TestDatabase) {
+    let mut operator = operator(&database).await;
+    // A superuser has no limit.
+    let mut url = Url::parse(&database.url).expect("a URL");
+    let role = format!("{}_limited", url.path().trim_start_matches('/'));
+    say(&mut operator, format!("create role {role} login password 'limited'")).await;
+    say(&mut operator, format!("grant all on schema public to {role}")).await;
+    say(&mut operator, format!("grant all on all tables in schema public to {role}")).await;
+    url.set_username(&role).expect("a URL with a user");
+    url.set_password(Some("limited")).expect("a URL with a password");
+    let limit = |to: i32| format!("alter role {role} connection limit {to}");
+    let end_all = format!("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'");
+
+    {
+        let operator = tokio::sync::Mutex::new(&mut operator);
+        let begin = async || {
+            say(*operator.lock().await, limit(0)).await;
+            say(*operator.lock().await, end_all.clone()).await;
+        };
+        let end = async || say(*operator.lock().await, limit(-1)).await;
+        outage(&database, &[(URL, url.as_str())], begin, end).await;
+    }
+
+    say(&mut operator, end_all).await;
+    say(&mut operator, format!("drop owned by {role}")).await;
+    say(&mut operator, format!("drop role {role}")).await;
+}
+
+/// What holds of every outage, from its beginning to its end and after it.
+pub(crate) async fn outage(
+    database: &TestDatabase,
+    settings: &[(&str, &str)],
+    begin: impl AsyncFn(),
+    end: impl AsyncFn(),
+) {
+    let server = TestServer::start_with(database, settings).await;
     let secret = server.full_client("app").await;
     let app = ("app", secret.as_str());
     server.user("alice", &[]).await;
@@ -222,24 +156,116 @@ async fn outage(database: &TestDatabase, url: &str, begin: impl AsyncFn(), end: 
     server.stop().await;
 }
 
-async fn while_sqlite_is_locked_writes_are_put_off_and_nothing_is_lost(database: TestDatabase) {
-    let server = TestServer::start(&database).await;
+async fn a_slow_postgres_slows_only_what_needs_it(database: TestDatabase) {
+    let relay = Relay::before(&database).await;
+    let server = TestServer::start_with(&database, &[(URL, &relay.url)]).await;
     let secret = server.full_client("app").await;
     let app = ("app", secret.as_str());
     server.user("alice", &[]).await;
     let kept = server.login(app, "alice").await.text("refresh_token");
-    let other_process = open(&database).await;
-    let Db::Sqlite { write, .. } = &other_process else { panic!("this is about SQLite") };
 
-    let lock = write.begin_with("begin immediate").await.expect("the lock");
-    let (refresh, login) = tokio::join!(server.refresh(app, &kept), server.login(app, "alice"));
-    assert_put_off(&refresh);
-    assert_put_off(&login);
-    assert_eq!(server.token_as(app, CLIENT_CREDENTIALS).await.status, 200);
-    lock.rollback().await.expect("released");
+    relay.turns(Weather::Slow(Duration::from_millis(500)));
+    let waiting = async { tokio::join!(server.refresh(app, &kept), server.login(app, "alice")) };
+    let fast = async {
+        for _ in 0..20 {
+            assert_eq!(server.token_as(app, CLIENT_CREDENTIALS).await.status, 200);
+            assert_eq!(server.get("/.well-known/jwks.json").await.status, 200);
+            assert_eq!(server.get("/health/live").await.status, 200);
+        }
+    };
+    // Changes are still obeyed: a question that takes long is not broken off to be asked anew.
+    let obeyed = async {
+        let elsewhere = TestServer::start(&database).await;
+        let late = elsewhere.full_client("late").await;
+        let known = async || server.token_as(("late", late.as_str()), CLIENT_CREDENTIALS).await.status == 200;
+        until("obedience", known).await;
+        elsewhere.stop().await;
+    };
+    let bounded =
+        tokio::time::timeout(Duration::from_secs(30), async { tokio::join!(waiting, fast, obeyed) }).await;
+    let ((refreshed, logged_in), (), ()) = bounded.expect("no request waits without bound");
+    relay.turns(Weather::Fair);
 
-    assert_eq!(server.refresh(app, &kept).await.status, 200, "a refused request consumes nothing");
+    // Right or put off, and nothing else.
+    for answer in [&refreshed, &logged_in] {
+        if answer.status != 200 {
+            assert_put_off(answer);
+        }
+    }
+    until("readiness", async || server.get("/health/ready").await.status == 200).await;
+    let again = server.refresh(app, &kept).await;
+    assert_eq!(again.status, 200, "{again:?}");
+    if refreshed.status == 200 {
+        assert_eq!(again.text("refresh_token"), refreshed.text("refresh_token"), "the same successor");
+    }
     assert_eq!(server.login(app, "alice").await.status, 200);
-    other_process.close().await;
     server.stop().await;
+}
+
+async fn a_refresh_whose_commit_never_arrived_is_done_by_the_retry(database: TestDatabase) {
+    let (retried, generation) = lost_in_the_commit(&database, Weather::LosesCommit).await;
+    assert_eq!(generation, 0, "the transaction was undone");
+    assert_eq!(retried.status, 200, "{retried:?}");
+}
+
+async fn a_refresh_whose_commit_went_unanswered_is_answered_by_the_retry(database: TestDatabase) {
+    let (retried, generation) = lost_in_the_commit(&database, Weather::LosesCommitted).await;
+    assert_eq!(generation, 1, "the transaction was carried out");
+    assert_eq!(retried.status, 200, "{retried:?}");
+}
+
+/// The answer to the retry of a refresh whose commit was lost, and the generation of the family before the retry.
+async fn lost_in_the_commit(database: &TestDatabase, weather: Weather) -> (Answer, i64) {
+    let relay = Relay::before(database).await;
+    let server = TestServer::start_with(database, &[(URL, &relay.url)]).await;
+    let secret = server.full_client("app").await;
+    let app = ("app", secret.as_str());
+    server.user("alice", &[]).await;
+    let kept = server.login(app, "alice").await.text("refresh_token");
+
+    relay.turns(weather);
+    assert_put_off(&server.refresh(app, &kept).await);
+    relay.turns(Weather::Fair);
+
+    let mut operator = operator(database).await;
+    let (generation,): (i64,) =
+        sqlx::query_as("select generation from families").fetch_one(&mut operator).await.expect("one family");
+    let retried = server.refresh(app, &kept).await;
+    // One line of tokens, whatever became of the commit: what was handed out is live, and asking again changes nothing.
+    let again = server.refresh(app, &kept).await;
+    assert_eq!(again.text("refresh_token"), retried.text("refresh_token"));
+    assert_eq!(server.refresh(app, &retried.text("refresh_token")).await.status, 200);
+    assert_eq!(server.refresh(app, &kept).await.refusal(), (400, "invalid_grant".into()), "now it is reuse");
+    server.stop().await;
+    (retried, generation)
+}
+
+async fn a_login_whose_commit_was_lost_costs_nothing(database: TestDatabase) {
+    let relay = Relay::before(&database).await;
+    let settings = [(URL, relay.url.as_str()), ("GRANTD_THROTTLE__FREE_ATTEMPTS", "2")];
+    let server = TestServer::start_with(&database, &settings).await;
+    let secret = server.full_client("app").await;
+    let app = ("app", secret.as_str());
+    server.user("alice", &[]).await;
+
+    for weather in [Weather::LosesCommit, Weather::LosesCommitted, Weather::LosesCommit] {
+        relay.turns(weather);
+        assert_put_off(&server.login(app, "alice").await);
+        relay.turns(Weather::Fair);
+    }
+
+    let login = server.login(app, "alice").await;
+    assert_eq!(login.status, 200, "no outage counts as a failed login: {login:?}");
+    assert_eq!(server.refresh(app, &login.text("refresh_token")).await.status, 200);
+    server.stop().await;
+}
+
+/// A connection that no relay and no limit stands before.
+pub(crate) async fn operator(database: &TestDatabase) -> PgConnection {
+    PgConnection::connect(&database.url).await.expect("Postgres answers")
+}
+
+pub(crate) async fn say(operator: &mut PgConnection, sql: String) {
+    let said = operator.execute(sqlx::raw_sql(AssertSqlSafe(sql.as_str()))).await;
+    said.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }

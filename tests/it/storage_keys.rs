@@ -4,11 +4,13 @@
 use grantd::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
 use grantd::model::role::Role;
 use grantd::model::time::Ttl;
+use grantd::storage::health::{self, Outlook};
 use grantd::storage::revisions::{Revisions, Subject};
 use grantd::storage::root_keys::SealedRootKey;
 use grantd::storage::signing_keys::StoredKey;
 use grantd::storage::{
-    Db, StorageError, clients, families, migrate, revisions, roles, root_keys, signing_keys, users,
+    Db, StorageError, clients, families, installation, migrate, revisions, roles, root_keys, signing_keys,
+    users,
 };
 use tokio::task::JoinSet;
 
@@ -27,9 +29,10 @@ trials! {
         what_is_not_committed_is_seen_by_nobody_and_gone_when_dropped,
         a_closed_database_is_not_available,
         a_root_key_reads_back_and_is_accepted_until_it_expires,
+        a_database_that_takes_writes_looks_like_one_and_a_look_leaves_nothing,
         the_schema_says_where_it_stands,
     ],
-    sqlite: [reading_connections_cannot_write, writers_of_two_processes_that_read_first_wait_for_each_other],
+    sqlite: [reading_connections_cannot_write, a_commit_to_a_file_that_is_gone_is_none, writers_of_two_processes_that_read_first_wait_for_each_other],
 }
 
 fn key(kid: &str, algorithm: SigningAlgorithm, state: KeyState) -> StoredKey {
@@ -253,6 +256,39 @@ async fn what_is_not_committed_is_seen_by_nobody_and_gone_when_dropped(database:
     clients::insert(&mut tx, &client("app")).await.expect("inserted");
     tx.commit().await.expect("committed");
     assert_eq!(clients::list(&db).await.expect("readable").len(), 1);
+    db.close().await;
+}
+
+async fn a_database_that_takes_writes_looks_like_one_and_a_look_leaves_nothing(database: TestDatabase) {
+    let (db, mut seen_commits) = (open(&database).await, 0);
+    let trial = async || installation::read(&db, "write_trial").await.expect("readable");
+
+    for _ in 0..2 {
+        assert_eq!(health::look(&db, &mut seen_commits).await.expect("well"), Outlook::Fair);
+        assert_eq!(trial().await, None);
+        write!(db, installation::set("fact", b"a fact")).expect("written");
+    }
+
+    for filler in [&[1; 4096], &[2; 4096]] {
+        health::try_write(&db, filler).await.expect("written");
+        assert_eq!(trial().await.as_deref(), Some(&filler[..]));
+    }
+    write!(db, installation::set("fact", b"another")).expect("written");
+    assert_eq!(installation::read(&db, "fact").await.expect("readable").as_deref(), Some(&b"another"[..]));
+    health::look(&db, &mut seen_commits).await.expect("well");
+    db.close().await;
+    assert!(health::look(&db, &mut seen_commits).await.is_err());
+}
+
+async fn a_commit_to_a_file_that_is_gone_is_none(database: TestDatabase) {
+    let db = open(&database).await;
+    let mut tx = db.begin().await.expect("a transaction");
+    installation::set(&mut tx, "fact", b"a fact").await.expect("written");
+
+    std::fs::remove_file(database.sqlite_file()).expect("deleted");
+
+    assert!(matches!(tx.commit().await, Err(StorageError::Unavailable(_))));
+    assert!(matches!(db.begin().await, Err(StorageError::Unavailable(_))));
     db.close().await;
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod refusal;
+pub(crate) mod relay;
 pub(crate) mod runner;
 pub(crate) mod server;
 pub(crate) mod wire;
