@@ -154,15 +154,7 @@ impl Hasher {
         let params = self.params.argon2(output.len())?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         self.compute(&argon2, password, salt, &mut output)?;
-
-        let phc = PasswordHash {
-            algorithm: Algorithm::Argon2id.ident(),
-            version: Some(Version::V0x13.into()),
-            params: ParamsString::try_from(argon2.params()).map_err(|_| argon2::Error::MemoryTooMuch)?,
-            salt: Some(Salt::new(salt).map_err(|_| argon2::Error::SaltTooShort)?),
-            hash: Some(Output::new(&output).map_err(|_| argon2::Error::OutputTooLong)?),
-        };
-        Ok(phc.to_string())
+        phc_string(argon2.params(), salt, &output)
     }
 
     fn verify_argon2(&mut self, password: &PlainSecret, hash: &Argon2Hash) -> Result<bool, HashFailure> {
@@ -221,13 +213,23 @@ impl Drop for Memory {
     }
 }
 
-/// A stored hash that no password matches, for users who do not exist.
-pub(super) fn dummy(params: HashParams) -> Result<StoredHash, HashFailure> {
+/// A stored hash that no password matches, for users who do not exist. As text, which is read for each of them as it
+/// is for those who do.
+pub(super) fn dummy(params: HashParams) -> Result<String, HashFailure> {
     let salt = random_bytes::<{ HashParams::SALT_LENGTH }>()?;
     let output = random_bytes::<{ HashParams::OUTPUT_LENGTH }>()?;
-    let salt = Salt::new(&salt).map_err(|_| argon2::Error::SaltTooShort)?;
-    let output = Output::new(&output).map_err(|_| argon2::Error::OutputTooLong)?;
-    Ok(StoredHash::dummy(params, salt, output))
+    phc_string(&params.argon2(output.len())?, &salt, &output)
+}
+
+fn phc_string(params: &Params, salt: &[u8], output: &[u8]) -> Result<String, HashFailure> {
+    let phc = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(params).map_err(|_| argon2::Error::MemoryTooMuch)?,
+        salt: Some(Salt::new(salt).map_err(|_| argon2::Error::SaltTooShort)?),
+        hash: Some(Output::new(output).map_err(|_| argon2::Error::OutputTooLong)?),
+    };
+    Ok(phc.to_string())
 }
 
 fn random_bytes<const N: usize>() -> Result<[u8; N], HashFailure> {

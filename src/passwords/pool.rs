@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hash::{HashFailure, HashParams, Hasher, dummy};
-use super::stored::{StoredHash, UnusableHash, recognise};
+use super::stored::{UnusableHash, recognise};
 use super::threads::HashThreads;
 use crate::model::secret::PlainSecret;
 
@@ -32,7 +32,7 @@ pub struct PoolSettings {
 pub struct PasswordPool {
     threads: HashThreads,
     queue_deadline: Duration,
-    nobody: Arc<StoredHash>,
+    nobody: Arc<str>,
 }
 
 /// What a check came to.
@@ -102,7 +102,7 @@ impl PasswordPool {
             )
         })?;
         Ok(Self {
-            nobody: Arc::new(dummy(settings.params).map_err(io::Error::other)?),
+            nobody: dummy(settings.params).map_err(io::Error::other)?.into(),
             threads: HashThreads::start(settings.params, threads, settings.queue)?,
             queue_deadline: settings.queue_deadline,
         })
@@ -154,12 +154,12 @@ fn judge(
     hasher: &mut Hasher,
     password: &PlainSecret,
     stored: Option<&str>,
-    nobody: &StoredHash,
+    nobody: &str,
 ) -> Result<Verdict, PoolError> {
     let stored = stored.map(recognise).transpose();
     let Ok(Some(stored)) = stored else {
         // The answer is thrown away: that a guess met the random bytes of `nobody` proves nothing.
-        hasher.verify(password, nobody)?;
+        hasher.verify(password, &recognise(nobody)?)?;
         return stored.map(|_| Verdict::Mismatch).map_err(PoolError::Unusable);
     };
     if !hasher.verify(password, &stored)? {

@@ -100,13 +100,6 @@ impl StoredHash {
     pub fn as_str(&self) -> &str {
         &self.text
     }
-
-    /// A hash that no password has, with the cost of a real one.
-    pub(super) fn dummy(params: HashParams, salt: Salt, output: Output) -> Self {
-        let hash =
-            Argon2Hash { algorithm: Algorithm::Argon2id, version: Version::V0x13, params, salt, output };
-        Self { text: String::new(), scheme: Scheme::Argon2(hash) }
-    }
 }
 
 impl fmt::Debug for StoredHash {
