@@ -58,6 +58,11 @@
 //!   unique indexes carry it out, whichever instance does it.
 //! - **A change that cannot be audited does not happen.** Use cases commit through [`app::audit`], whose row is the last
 //!   statement of the transaction; each row is chained to the one before by a keyed hash ([`app::audit_chain`]).
+//! - **Guessing is slow, and locks nobody out.** A guess takes its place in the database before its password is looked
+//!   at ([`app::throttle`], [`storage::login_attempts`]), so that neither many connections nor many instances judge more
+//!   of them, and runs to its end when its client hangs up ([`app::to_its_end`]). [`protocol::throttle`] counts it by
+//!   account and source; where an account has lately logged in from, only its own failures count
+//!   ([`storage::known_sources`]).
 //! - **Secrets are not logged.** They are [`PlainSecret`](model::secret::PlainSecret) (prints its type) until they
 //!   are hashed, and no header, query string or body reaches a log line ([`telemetry`]).
 //! - **Time and randomness have one source each**: [`app::clock`] and [`app::random`]; a lint forbids others.

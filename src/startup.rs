@@ -17,6 +17,7 @@ use crate::app::{App, Policy};
 use crate::http::server::{Bound, Listener, bind_management, bind_public};
 use crate::http::tls::{CertificateFiles, ReloadingCertificate, TlsError};
 use crate::http::{Draining, HttpState, TrustedProxies};
+use crate::model::time::Ttl;
 use crate::passwords::{HashParams, PasswordPolicy, PoolSettings};
 use crate::protocol::refresh_family::FamilyRules;
 use crate::protocol::throttle::ThrottleRules;
@@ -117,6 +118,10 @@ fn policy(settings: &Settings) -> Policy {
             free_attempts: settings.throttle.free_attempts,
             max_delay: settings.throttle.max_delay,
             daily_limit: settings.throttle.daily_limit,
+            // A guess may stand in the queue twice, where the user's hash was renewed beside it.
+            lost_after: LOST_AFTER
+                .plus(settings.passwords.queue_deadline)
+                .plus(settings.passwords.queue_deadline),
         },
         login_patience: settings.passwords.queue_deadline,
         passwords: PasswordPolicy {
@@ -125,6 +130,9 @@ fn policy(settings: &Settings) -> Policy {
         },
     }
 }
+
+/// A guess that is judged for longer than this, queues aside, is one whose process died.
+const LOST_AFTER: Ttl = Ttl::from_secs(60);
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]

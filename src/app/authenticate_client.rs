@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::client::{AuthMethod, Client};
 use crate::model::id::ClientId;
-use crate::model::secret::{HashedSecret, judge_foreign_secret};
+use crate::model::secret::{HashedSecret, PlainSecret, judge_foreign_secret};
 use crate::passwords::Verdict;
 use crate::protocol::client_auth::{Pair, Presented};
 use crate::protocol::error::{ClientAuthFailure, TokenError};
@@ -14,7 +14,8 @@ use super::App;
 use super::client_secrets::SecretHasher;
 use super::exchange::network_of;
 use super::login::pool_error;
-use super::throttle::{self, Attempt};
+use super::throttle::{Attempt, End, Guess, Standing, Whose};
+use super::to_its_end::{Caller, to_its_end};
 
 /// Proof that a client is who it says: by its secret, or by being registered as one that has none.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ impl AuthenticatedClient {
 
 /// Checks what a request presents. Unknown clients, wrong secrets and wrong methods are one error to the outside.
 pub async fn authenticate_client(
-    app: &App,
+    app: &Arc<App>,
     presented: &Presented,
     source: IpAddr,
 ) -> Result<AuthenticatedClient, TokenError> {
@@ -58,7 +59,7 @@ fn check_public(app: &App, client_id: &str) -> Checked {
 }
 
 async fn check_pair(
-    app: &App,
+    app: &Arc<App>,
     pair: &Pair,
     method: AuthMethod,
     source: IpAddr,
@@ -90,11 +91,16 @@ async fn check_pair(
 
 /// Secrets that were brought in and are weak stand behind the same slow hash and the same throttle as passwords: they
 /// can be guessed, and each guess costs.
-async fn check_weak(app: &App, client: &Client, pair: &Pair, source: IpAddr) -> Result<bool, TokenError> {
-    let weak: Vec<&String> = client
+async fn check_weak(
+    app: &Arc<App>,
+    client: &Client,
+    pair: &Pair,
+    source: IpAddr,
+) -> Result<bool, TokenError> {
+    let weak: Vec<String> = client
         .live_secrets(app.clock.now())
         .filter_map(|secret| match &secret.hashed {
-            HashedSecret::Argon2(phc) => Some(phc),
+            HashedSecret::Argon2(phc) => Some(phc.clone()),
             HashedSecret::Hmac(_) => None,
         })
         .collect();
@@ -103,17 +109,40 @@ async fn check_weak(app: &App, client: &Client, pair: &Pair, source: IpAddr) -> 
     if weak.is_empty() || impossible || !client.is_enabled() {
         return Ok(false);
     }
-    let account = app.accounts.hash(&format!("client\0{}", client.id));
-    let attempt = Attempt::begin(app, throttle::Pair { account, source: network_of(source) }).await?;
+    let guess = Guess {
+        account: app.accounts.hash(&format!("client\0{}", client.id)),
+        source: network_of(source),
+        standing: Standing::Alone,
+    };
+    let (app, id, given) = (Arc::clone(app), client.id.clone(), pair.secret.clone());
+    to_its_end(async move |caller| guess_weak(&app, &id, (weak, given), guess, caller).await).await
+}
+
+async fn guess_weak(
+    app: &Arc<App>,
+    id: &ClientId,
+    (weak, given): (Vec<String>, PlainSecret),
+    guess: Guess,
+    caller: Caller,
+) -> Result<bool, TokenError> {
+    let attempt = Attempt::begin(app, guess, &caller).await?;
+    let mut end = End::Wrong;
     for phc in weak {
-        let verdict = app.pool.verify(pair.secret.clone(), Some(phc.clone())).await.map_err(pool_error)?;
-        if verdict != Verdict::Mismatch {
-            attempt.succeed().await?;
-            return Ok(true);
+        match app.pool.verify(given.clone(), Some(phc)).await {
+            Ok(Verdict::Mismatch) => {}
+            Ok(Verdict::Match { .. }) if caller.hung_up() => end = End::Unjudged,
+            Ok(Verdict::Match { .. }) => end = End::Right,
+            Err(error) => {
+                attempt.end(End::Unjudged, Whose::Client(id)).await?;
+                return Err(pool_error(error));
+            }
+        }
+        if end != End::Wrong {
+            break;
         }
     }
-    attempt.fail().await?;
-    Ok(false)
+    attempt.end(end, Whose::Client(id)).await?;
+    Ok(end == End::Right)
 }
 
 /// The client that is claimed. Named in the log from here on, also when it fails to prove itself: whose secret is

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::login_attempts::CounterKind;
 use crate::model::time::{Timestamp, Ttl};
-use crate::protocol::throttle::DAY;
+use crate::protocol::throttle::{DAY, KNOWN_FOR};
 use crate::storage::revisions::{self, Revisions};
-use crate::storage::{families, login_failures, root_keys};
+use crate::storage::{families, known_sources, login_attempts, root_keys};
 
 use super::App;
 use super::clock::Steadiness;
@@ -109,18 +110,38 @@ impl App {
         }
     }
 
-    /// Deletes families and failed logins whose time is over at `now`.
+    /// Deletes families, failed logins and known sources whose time is over at `now`, and failed logins that are too
+    /// many.
     pub async fn purge(&self, now: Timestamp) -> Result<(), AdminError> {
         let mut tx = self.db.begin().await?;
         let over = now.minus(KEEP_ENDED);
         let families = families::purge(&mut tx, over, over.minus(self.policy.families.idle_ttl)).await?;
-        let failures = login_failures::purge(&mut tx, now.minus(DAY)).await?;
+        let sources = known_sources::purge(&mut tx, now.minus(KNOWN_FOR)).await?;
         root_keys::purge(&mut tx, now).await?;
         tx.commit().await?;
-        if families + failures > 0 {
-            tracing::debug!(families, failures, "deleted what is over");
+        let mut failures = 0;
+        for kind in CounterKind::ALL {
+            // A transaction for each kind: a guess locks one row of each, and two that lock several of one kind in
+            // different orders would wait for each other.
+            let mut tx = self.db.begin().await?;
+            failures += login_attempts::purge(&mut tx, kind, now.minus(DAY), now.plus(DAY)).await?;
+            failures += login_attempts::keep_newest(&mut tx, kind, most_counters(kind)).await?;
+            tx.commit().await?;
+        }
+        if families + sources + failures > 0 {
+            tracing::debug!(families, sources, failures, "deleted what is over");
         }
         Ok(())
+    }
+}
+
+/// How many counters of failed logins are kept, 200,000 in all: strangers choose the names that are counted. To have
+/// one forgotten before its day is over, they must fail at this many others.
+const fn most_counters(kind: CounterKind) -> u32 {
+    match kind {
+        CounterKind::Pair => 120_000,
+        CounterKind::Account => 60_000,
+        CounterKind::Source => 20_000,
     }
 }
 

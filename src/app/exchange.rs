@@ -1,6 +1,7 @@
 //! A token request from credentials to tokens: the use case behind `POST /token`.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::client_auth::Presented;
@@ -9,11 +10,12 @@ use crate::protocol::grants::client_credentials;
 use crate::protocol::params::Params;
 use crate::protocol::token_request::TokenRequest;
 use crate::protocol::token_response::TokenResponse;
+use crate::protocol::user_address;
 
 use super::App;
 use super::authenticate_client::{AuthenticatedClient, authenticate_client};
 use super::issue::{Issue, issue, signer_for};
-use super::login::login;
+use super::login::{Login, login};
 use super::refresh::refresh;
 
 /// A request as the wire gives it, read but not judged.
@@ -24,13 +26,15 @@ pub struct Exchange<'a> {
     pub params: &'a Params,
     /// Where it comes from.
     pub source: IpAddr,
+    /// The headers that state the user's address, if the client is trusted to.
+    pub user_address: &'a [&'a [u8]],
 }
 
 /// How long a token request may take once it is read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers a token request, in ten seconds at most.
-pub async fn exchange(app: &App, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
+pub async fn exchange(app: &Arc<App>, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
     // A database that hangs is a database that is away; a refresh that was cut off is met by the retry rule.
     let answered = tokio::time::timeout(PATIENCE, exchange_in_the_end(app, request)).await;
     let answered = answered.unwrap_or_else(|_| Err(TokenError::Unavailable("no answer in time".into())));
@@ -40,11 +44,13 @@ pub async fn exchange(app: &App, request: Exchange<'_>) -> Result<TokenResponse,
     answered
 }
 
-async fn exchange_in_the_end(app: &App, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
+async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
     let presented = Presented::read(request.authorization, request.params)?;
     let wanted = TokenRequest::parse(request.params);
     let authenticated = authenticate_client(app, &presented, request.source).await?;
     let client = authenticated.client();
+    let trusted = client.registration.trust_user_address && !client.is_public();
+    let stated = if trusted { user_address::read(request.user_address)? } else { None };
     let wanted = wanted?;
     let grant_type = wanted.grant_type();
     tracing::Span::current().record("grant_type", grant_type.as_str());
@@ -60,7 +66,10 @@ async fn exchange_in_the_end(app: &App, request: Exchange<'_>) -> Result<TokenRe
             issue(app, Issue { client, subject: None, granted, refresh_token: None })
         }
         TokenRequest::Password { username, password, wish } => {
-            login(app, &authenticated, &username, password, &wish, request.source).await
+            let source = login_source(&authenticated, request.source, stated);
+            let family_source = network_of(request.source);
+            let client = authenticated;
+            login(app, Login { client, username, password, wish, source, family_source }).await
         }
         TokenRequest::RefreshToken { token, wish } => {
             refresh(app, &authenticated, &token, &wish, request.source).await
@@ -68,10 +77,24 @@ async fn exchange_in_the_end(app: &App, request: Exchange<'_>) -> Result<TokenRe
     }
 }
 
-/// Where a request of this client counts as coming from: a client that authenticates is its own source, whatever
-/// back-end address it sends from; a public client is where it is.
-pub(super) fn source_of(client: &AuthenticatedClient, address: IpAddr) -> String {
-    if client.client().is_public() { network_of(address) } else { format!("client {}", client.client().id) }
+/// Where a password guess counts as coming from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LoginSource {
+    /// A client that authenticates and says no more: all its users are at one place.
+    Client(String),
+    /// A place that only few people share, and where each has a standing of their own.
+    Address(String),
+}
+
+/// A back-end that is trusted to states where its user is; else it is its own source, whatever address it sends from.
+fn login_source(client: &AuthenticatedClient, address: IpAddr, stated: Option<IpAddr>) -> LoginSource {
+    let id = &client.client().id;
+    match stated {
+        _ if client.client().is_public() => LoginSource::Address(network_of(address)),
+        // Apart from the same address at another client: back-ends do not vouch for each other.
+        Some(stated) => LoginSource::Address(format!("client {id} at {}", network_of(stated))),
+        None => LoginSource::Client(format!("client {id}")),
+    }
 }
 
 /// The address, or for IPv6 the network of it that one subscriber has: whoever owns a /64 owns 2^64 addresses, and

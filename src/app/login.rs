@@ -1,9 +1,11 @@
 //! The password grant: throttle, hash, decide, then one transaction for everything a login changes.
+//!
+//! All of it runs to its end, whoever hangs up meanwhile.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::model::client::{Client, GrantType};
-use crate::model::id::FamilyId;
+use crate::model::id::{FamilyId, UserId};
 use crate::model::secret::PlainSecret;
 use crate::model::session::{Family, FamilySecret};
 use crate::model::time::Timestamp;
@@ -11,79 +13,149 @@ use crate::model::user::{User, Username};
 use crate::passwords::{PoolError, Verdict};
 use crate::protocol::error::{GrantFailure, TokenError};
 use crate::protocol::grants::{Granted, password};
+use crate::protocol::throttle::KNOWN_FOR;
 use crate::protocol::token_request::Wish;
 use crate::protocol::token_response::TokenResponse;
-use crate::storage::{StorageError, families, login_failures, users};
+use crate::storage::{StorageError, families, known_sources, users};
 
 use super::authenticate_client::AuthenticatedClient;
-use super::exchange::{network_of, source_of};
+use super::exchange::LoginSource;
 use super::issue::{Issue, issue};
-use super::throttle::{Attempt, Pair};
+use super::throttle::{Attempt, End, Guess, Standing, Whose, commit_counted};
+use super::to_its_end::{Caller, bounded, to_its_end};
 use super::{App, random};
 
-/// Answers a password grant.
-pub(super) async fn login(
-    app: &App,
-    authenticated: &AuthenticatedClient,
-    username: &str,
-    given: PlainSecret,
-    wish: &Wish,
-    address: IpAddr,
-) -> Result<TokenResponse, TokenError> {
-    let client = authenticated.client();
-    password::check_wish(wish, client)?;
+/// A login that is asked for.
+pub(super) struct Login {
+    pub(super) client: AuthenticatedClient,
+    pub(super) username: String,
+    pub(super) password: PlainSecret,
+    pub(super) wish: Wish,
+    /// Where the guess counts as coming from.
+    pub(super) source: LoginSource,
+    /// Where the session counts as coming from.
+    pub(super) family_source: String,
+}
 
-    let name: Option<Username> = username.parse().ok();
-    let account = app.accounts.hash(name.as_ref().map_or(username, Username::as_str));
-    let attempt = Attempt::begin(app, Pair { account, source: source_of(authenticated, address) }).await?;
-    let user = match &name {
-        Some(name) => users::find_by_username(&app.db, name).await?,
+/// What a guess that was let in came to.
+enum Outcome {
+    /// It was wrong; whose it was, if anybody's.
+    Wrong(GrantFailure, Option<UserId>),
+    /// It was right, and is persisted with its end.
+    Persisted(Result<TokenResponse, TokenError>),
+}
+
+/// How many sources a user is known at, beside the one of the newest login.
+const OTHER_SOURCES: u32 = 49;
+
+/// Answers a password grant.
+pub(super) async fn login(app: &Arc<App>, login: Login) -> Result<TokenResponse, TokenError> {
+    password::check_wish(&login.wish, login.client.client())?;
+    let app = Arc::clone(app);
+    to_its_end(async move |caller| throttled(&app, &login, &caller).await).await
+}
+
+async fn throttled(app: &Arc<App>, login: &Login, caller: &Caller) -> Result<TokenResponse, TokenError> {
+    let name: Option<Username> = login.username.parse().ok();
+    let guess = guess(app, login, name.as_ref()).await?;
+    let attempt = Attempt::begin(app, guess, caller).await?;
+
+    match judged(app, login, name.as_ref(), &attempt, caller).await {
+        Ok(Outcome::Persisted(answer)) => answer,
+        Ok(Outcome::Wrong(failure, user)) => {
+            attempt.end(End::Wrong, user.map_or(Whose::Nobody, Whose::User)).await?;
+            Err(failure.into())
+        }
+        Err(error) => {
+            // With the database away the place is not given back, and counts as failed when its time is over.
+            if let Err(cause) = attempt.end(End::Unjudged, Whose::Nobody).await {
+                tracing::warn!(%cause, "a login that could not be judged keeps its place for a minute");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Who guesses from where. The same statement for names that exist and names that do not.
+async fn guess(app: &App, login: &Login, name: Option<&Username>) -> Result<Guess, TokenError> {
+    let account = app.accounts.hash(name.map_or(&login.username, |name| name.as_str()));
+    let source = match &login.source {
+        LoginSource::Client(source) => {
+            return Ok(Guess { account, source: source.clone(), standing: Standing::Alone });
+        }
+        LoginSource::Address(source) => source.clone(),
+    };
+    let since = app.clock.now().minus(KNOWN_FOR);
+    let known = match name {
+        Some(name) => bounded(known_sources::is_known(&app.db, name, &source, since)).await?,
+        None => false,
+    };
+    Ok(Guess { account, source, standing: if known { Standing::Known } else { Standing::Unknown } })
+}
+
+/// Looks at the password, and at everything else that may be wrong; persists what is right.
+async fn judged(
+    app: &App,
+    login: &Login,
+    name: Option<&Username>,
+    attempt: &Attempt,
+    caller: &Caller,
+) -> Result<Outcome, TokenError> {
+    let stored = match name {
+        Some(name) => bounded(users::find_password(&app.db, name)).await?,
         None => None,
     };
-    let Verdict::Match { rehashed } = verify(app, user.as_ref(), &given).await? else {
-        attempt.fail().await?;
-        return Err(GrantFailure::Credentials.into());
+    let (id, verified) = stored.unzip();
+    let wrong = |failure| Ok(Outcome::Wrong(failure, id));
+    let Verdict::Match { rehashed } = verify(app, verified.clone(), &login.password).await? else {
+        return wrong(GrantFailure::Credentials);
     };
-    let owner = user.as_ref();
+    let (Some(id), Some(verified)) = (id, verified) else { return wrong(GrantFailure::Credentials) };
+    // Everything else about the user is read only now, so that a wrong password takes as long as an unknown name.
+    let user = bounded(users::find(&app.db, id)).await?;
 
-    let directory = app.directory.load();
-    let granted = match password::decide(wish, client, owner, directory.role_table()) {
+    let client = login.client.client();
+    let decided = password::decide(&login.wish, client, user.as_ref(), app.directory.load().role_table());
+    let granted = match decided {
         Ok(granted) => granted,
-        Err(error) => {
-            if matches!(error, TokenError::Grant(_)) {
-                attempt.fail().await?;
-            }
-            return Err(error);
-        }
+        Err(TokenError::Grant(failure)) => return wrong(failure),
+        Err(error) => return Err(error),
     };
-
-    let Some(user) = owner else { return Err(GrantFailure::Credentials.into()) };
+    let Some(user) = &user else { return wrong(GrantFailure::Credentials) };
     tracing::Span::current().record("user_id", user.id.to_string());
+    // A session that nobody hears of would be one that nobody can end.
+    if caller.hung_up() {
+        return Err(TokenError::Busy);
+    }
+
     let now = app.clock.now();
-    let family = client
-        .allows(GrantType::RefreshToken)
-        .then(|| begin_family(app, client, user, &granted, network_of(address), now));
-    let login = Login { user, pair: attempt.pair(), family: family.as_ref(), now };
-    if !persist(app, &login, &user.password_hash, rehashed.as_deref()).await? {
+    let family =
+        client.allows(GrantType::RefreshToken).then(|| begin_family(app, login, user, &granted, now));
+    let change = Change { user, attempt, family: family.as_ref(), now };
+    if !persist(app, &change, &verified, rehashed.as_deref()).await? {
         // Switched off, given another password, or a login beside this one has just renewed the hash.
-        let renewed = users::find(&app.db, user.id).await?.filter(User::is_enabled);
-        let verdict = verify(app, renewed.as_ref(), &given).await?;
+        let renewed = bounded(users::find(&app.db, user.id)).await?.filter(User::is_enabled);
+        let renewed = renewed.map(|user| user.password_hash);
+        let verdict = verify(app, renewed.clone(), &login.password).await?;
         let same_password = matches!(verdict, Verdict::Match { .. });
-        let renewed = renewed.filter(|_| same_password).ok_or(GrantFailure::Credentials)?;
-        if !persist(app, &login, &renewed.password_hash, None).await? {
-            return Err(GrantFailure::Credentials.into());
+        let Some(renewed) = renewed.filter(|_| same_password) else {
+            return wrong(GrantFailure::Credentials);
+        };
+        if !persist(app, &change, &renewed, None).await? {
+            return wrong(GrantFailure::Credentials);
         }
     }
 
     let refresh_token =
         family.map(|family| app.refresh_key.token(family.id, &family.secret, family.generation));
-    issue(app, Issue { client, subject: Some((user, now)), granted, refresh_token })
+    let issued = issue(app, Issue { client, subject: Some((user, now)), granted, refresh_token });
+    Ok(Outcome::Persisted(issued))
 }
 
 /// What a login changes.
-struct Login<'a> {
+struct Change<'a> {
     user: &'a User,
-    pair: &'a Pair,
+    attempt: &'a Attempt,
     family: Option<&'a Family>,
     now: Timestamp,
 }
@@ -91,29 +163,44 @@ struct Login<'a> {
 /// All of it or nothing: `false` if the password whose hash was `verified` is not the user's any more.
 async fn persist(
     app: &App,
-    login: &Login<'_>,
+    change: &Change<'_>,
     verified: &str,
     rehashed: Option<&str>,
 ) -> Result<bool, TokenError> {
-    let mut tx = app.db.begin().await?;
-    if !users::record_login(&mut tx, login.user.id, verified, rehashed, login.now).await? {
-        tx.rollback().await?;
-        return Ok(false);
+    let Change { user, attempt, family, now } = *change;
+    let guess = attempt.guess();
+    let persisted = bounded(async {
+        let mut tx = app.db.begin().await?;
+        if !users::record_login(&mut tx, user.id, verified, rehashed, now).await? {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        if guess.standing != Standing::Alone {
+            known_sources::record(&mut tx, user.id, &guess.source, now).await?;
+        }
+        if guess.standing == Standing::Unknown {
+            known_sources::keep_newest(&mut tx, user.id, &guess.source, OTHER_SOURCES).await?;
+        }
+        if let Some(family) = family
+            && !families::insert(&mut tx, family).await?
+        {
+            return Err(TokenError::UnauthorizedClient(GrantType::RefreshToken));
+        }
+        let reached = attempt.end_in(&mut tx, End::Right, Whose::User(user.id)).await?;
+        commit_counted(app, tx, &reached).await?;
+        Ok(true)
+    })
+    .await?;
+    if persisted {
+        attempt.make_room();
     }
-    login_failures::forget(&mut tx, &login.pair.account, &login.pair.source).await?;
-    if let Some(family) = login.family
-        && !families::insert(&mut tx, family).await?
-    {
-        return Err(TokenError::UnauthorizedClient(GrantType::RefreshToken));
-    }
-    tx.commit().await?;
-    Ok(true)
+    Ok(persisted)
 }
 
 /// Costs the same whether the user exists or not.
-async fn verify(app: &App, user: Option<&User>, given: &PlainSecret) -> Result<Verdict, TokenError> {
+async fn verify(app: &App, stored: Option<String>, given: &PlainSecret) -> Result<Verdict, TokenError> {
     let prepared = app.policy.passwords.prepare_for_login(given.expose());
-    let stored = user.filter(|_| prepared.is_some()).map(|user| user.password_hash.clone());
+    let stored = stored.filter(|_| prepared.is_some());
     let password = prepared.unwrap_or_else(|| PlainSecret::new(String::new()));
     match app.pool.verify(password, stored).await {
         // To the outside like a wrong password; an operator sets a new one.
@@ -125,14 +212,8 @@ async fn verify(app: &App, user: Option<&User>, given: &PlainSecret) -> Result<V
     }
 }
 
-fn begin_family(
-    app: &App,
-    client: &Client,
-    user: &User,
-    granted: &Granted,
-    source: String,
-    now: Timestamp,
-) -> Family {
+fn begin_family(app: &App, login: &Login, user: &User, granted: &Granted, now: Timestamp) -> Family {
+    let client: &Client = login.client.client();
     let ttl = client.registration.refresh_ttl.unwrap_or(app.policy.refresh_ttl);
     Family {
         id: FamilyId::from_random(random::bytes()),
@@ -144,7 +225,7 @@ fn begin_family(
         secret: FamilySecret(random::bytes()),
         generation: 0,
         retries: 0,
-        source,
+        source: login.family_source.clone(),
         strange: None,
         auth_time: now,
         rotated_at: now,

@@ -18,6 +18,7 @@ pub mod health;
 pub mod inspect;
 pub mod issue;
 pub mod login;
+pub mod login_line;
 pub mod open;
 pub mod random;
 pub mod refresh;
@@ -27,6 +28,7 @@ pub mod roles;
 pub mod sessions;
 pub mod signing_keys;
 pub mod throttle;
+pub mod to_its_end;
 pub mod users;
 
 use std::sync::Arc;
@@ -49,7 +51,8 @@ use self::client_secrets::SecretHasher;
 use self::clock::Clock;
 use self::database_health::DatabaseHealth;
 use self::directory::Directory;
-use self::throttle::{AccountHasher, Attempts};
+use self::login_line::Lines;
+use self::throttle::AccountHasher;
 
 /// What the operator decided, as far as the use cases need it.
 #[derive(Clone, Debug)]
@@ -87,7 +90,7 @@ pub struct App {
     pub(crate) sealer: Sealer,
     pub(crate) secrets: SecretHasher,
     pub(crate) accounts: AccountHasher,
-    pub(crate) attempts: Attempts,
+    pub(crate) lines: Lines,
     pub(crate) refresh_key: RefreshTokenKey,
     /// Chains the rows of the audit.
     pub(crate) chain: ChainKey,

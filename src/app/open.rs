@@ -25,7 +25,8 @@ use super::clock::Clock;
 use super::database_health::DatabaseHealth;
 use super::directory::Directory;
 use super::error::AdminError;
-use super::throttle::{AccountHasher, Attempts};
+use super::login_line::Lines;
+use super::throttle::AccountHasher;
 use super::{App, Policy, random};
 
 /// Where the encryption key is.
@@ -125,7 +126,7 @@ impl App {
             sealer: Sealer::new(&key),
             secrets: SecretHasher::new(&key.derive(Purpose::ClientSecrets)),
             accounts: AccountHasher::new(&key.derive(Purpose::LoginFailures)),
-            attempts: Attempts::default(),
+            lines: Lines::default(),
             chain: ChainKey::new(&key.derive(Purpose::Audit)),
             actor: parts.actor,
             refresh_key: RefreshTokenKey::new(&key.derive(Purpose::RefreshTokens)),

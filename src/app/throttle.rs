@@ -1,18 +1,26 @@
-//! Counts failed logins. As many attempts of one account and source run at once as may still fail; the others stand
-//! in line, so that parallel guesses gain nothing and parallel logins with the right password lose nothing.
+//! Lets guesses be judged and counts those that fail. A guess takes its place in the database before its password is
+//! looked at, so that parallel guesses gain nothing at however many instances, and gives it back when it ends, so that
+//! parallel logins with the right password lose nothing.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::model::login_failures::Failures;
+use crate::model::audit::Act;
+use crate::model::id::{ClientId, UserId};
+use crate::model::login_attempts::{Counter, CounterKey, CounterKind};
+use crate::model::time::Timestamp;
 use crate::protocol::error::TokenError;
-use crate::protocol::throttle::{DAY, left_before_waiting, wait};
-use crate::storage::login_failures;
+use crate::protocol::throttle::{
+    Judgement, ThrottleRules, add_failure, forget, give_back, judge, reaches_limit, settle, take_place,
+};
+use crate::storage::login_attempts::{self, Counted};
+use crate::storage::{StorageError, Tx};
 
 use super::App;
+use super::to_its_end::{Caller, bounded};
 
 /// Turns a login name into what is stored of it. People type passwords into the wrong field.
 pub(crate) struct AccountHasher(hmac::Key);
@@ -27,169 +35,271 @@ impl AccountHasher {
     }
 }
 
-/// An account and where its logins come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Pair {
+/// What a guess counts for beside its account and source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing: the source is a client that an operator registered, and nobody makes themselves more of those; or the
+    /// account is a client's, whose owner is known nowhere. The same whether there is such an account or not.
+    Alone,
+    /// Nothing: the account has lately logged in from there. The others neither count it nor hold it up, so that who
+    /// guesses from elsewhere locks nobody out.
+    Known,
+    /// The account over all such sources, and the source over all accounts.
+    Unknown,
+}
+
+/// A guess before it is judged.
+#[derive(Clone, Debug)]
+pub(super) struct Guess {
     pub(super) account: [u8; 32],
     pub(super) source: String,
+    pub(super) standing: Standing,
 }
 
-/// The attempts that run in this instance right now; no entry outlives its attempts.
-#[derive(Default)]
-pub(crate) struct Attempts(Mutex<HashMap<Pair, Arc<Line>>>);
-
-/// The attempts of one pair.
-#[derive(Default)]
-struct Line {
-    state: Mutex<LineState>,
-    moved: Notify,
-}
-
-#[derive(Clone, Copy, Default)]
-struct LineState {
-    running: u32,
-    waiting: u32,
-    /// How many have ended since the line was formed: tells a stale reading of the failures.
-    ended: u64,
-}
-
-/// An attempt that may go on to have its password looked at. Dropped, it makes room for the next.
-pub(super) struct Attempt<'a> {
-    app: &'a App,
-    pair: Pair,
-    line: Arc<Line>,
-}
-
-/// How many may stand in one line; who comes later is told so at once.
-const LONGEST_LINE: u32 = 32;
-
-impl<'a> Attempt<'a> {
-    /// Waits for a place in the line, or refuses: the same for names that exist and names that do not.
-    pub(super) async fn begin(app: &'a App, pair: Pair) -> Result<Self, TokenError> {
-        let line = {
-            let mut lines = lock(&app.attempts.0);
-            let line = Arc::clone(lines.entry(pair.clone()).or_default());
-            let mut state = lock(&line.state);
-            if state.waiting >= LONGEST_LINE {
-                return Err(TokenError::Busy);
-            }
-            state.waiting += 1;
-            drop(state);
-            line
-        };
-        let waiting = Waiting { app, pair: &pair, line: &line };
-        let patience = app.policy.login_patience.as_duration();
-        let place = tokio::time::timeout(patience, waiting.take_place()).await;
-        let taken = place.unwrap_or(Err(TokenError::Busy));
-        drop(waiting);
-        taken.map(|()| Self { app, pair, line })
+impl Guess {
+    /// Its counters, in the order of their kinds.
+    fn counters(&self) -> Vec<CounterKey> {
+        let own = |kind| CounterKey { kind, account: Some(self.account), source: self.source.clone() };
+        match self.standing {
+            Standing::Alone => vec![own(CounterKind::Pair)],
+            // As many rows as for `Unknown`, its own and without meaning: what differs in work differs in time, and
+            // a stranger behind the same address would learn who exists.
+            Standing::Known => CounterKind::ALL.map(own).into(),
+            Standing::Unknown => vec![
+                own(CounterKind::Pair),
+                CounterKey { source: String::new(), ..own(CounterKind::Account) },
+                CounterKey { account: None, ..own(CounterKind::Source) },
+            ],
+        }
     }
 
-    /// Counts the attempt as failed. Only then does it make room, so that who is next sees the count.
-    pub(super) async fn fail(self) -> Result<(), TokenError> {
-        let Pair { account, source } = &self.pair;
+    /// Whether failures of this guess are counted there.
+    const fn is_counted_by(&self, kind: CounterKind) -> bool {
+        matches!((kind, self.standing), (CounterKind::Pair, _) | (_, Standing::Unknown))
+    }
+}
+
+/// Whose guess it is, as far as is known; for the operator, never for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose<'a> {
+    /// A user's.
+    User(UserId),
+    /// A client's, of its own secret.
+    Client(&'a ClientId),
+    /// Nobody's: there is no such account, or it is not known yet.
+    Nobody,
+}
+
+/// How a guess ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was judged, and wrong.
+    Wrong,
+    /// It was judged, and right: the failures before it were its owner's.
+    Right,
+    /// It was not judged, or nobody is there to hear that it is right.
+    Unjudged,
+}
+
+/// A guess that may be judged. One that is dropped without an end has failed, once its time is over.
+pub(super) struct Attempt {
+    app: Arc<App>,
+    guess: Guess,
+    counters: Vec<CounterKey>,
+    taken_at: Timestamp,
+}
+
+enum Tried {
+    Taken(Timestamp),
+    /// Every place of this counter is taken by guesses that are being judged.
+    Full(CounterKey),
+    Wait(Duration),
+}
+
+impl Attempt {
+    /// Takes a place, in line behind those that are being judged, or refuses at once because of those that failed:
+    /// the same for names that exist and names that do not.
+    pub(super) async fn begin(app: &Arc<App>, guess: Guess, caller: &Caller) -> Result<Self, TokenError> {
+        let counters = guess.counters();
+        let until = Instant::now() + app.policy.login_patience.as_duration();
+        let mut line = app.lines.join(&counters[0]).ok_or(TokenError::Busy)?;
+        caller.waits(until, line.take_turn()).await?;
         loop {
-            let now = self.app.clock.now();
-            let before = login_failures::find(&self.app.db, account, source).await?;
-            let counted = match before.filter(|failures| now < failures.first_at.plus(DAY)) {
-                None => Failures { count: 1, first_at: now, last_at: now },
-                Some(failures) => {
-                    Failures { count: failures.count.saturating_add(1), last_at: now, ..failures }
+            match bounded(try_to_take(app, &guess, &counters)).await? {
+                Tried::Taken(taken_at) => {
+                    let app = Arc::clone(app);
+                    return Ok(Self { app, guess, counters, taken_at });
                 }
-            };
-            let mut tx = self.app.db.begin().await?;
-            if login_failures::count(&mut tx, account, source, before.as_ref(), &counted).await? {
-                tx.commit().await?;
-                return Ok(());
+                Tried::Wait(retry_after) => return Err(TokenError::Throttled { retry_after }),
+                Tried::Full(full) => {
+                    if full != *line.key() {
+                        line = app.lines.join(&full).ok_or(TokenError::Busy)?;
+                        caller.waits(until, line.take_turn()).await?;
+                    }
+                    caller.waits(until, line.for_a_move()).await?;
+                }
             }
-            tx.rollback().await?;
         }
     }
 
-    /// Forgets the failures before it: what was given is right.
-    pub(super) async fn succeed(self) -> Result<(), TokenError> {
-        let Pair { account, source } = &self.pair;
-        if login_failures::find(&self.app.db, account, source).await?.is_none() {
-            return Ok(());
-        }
-        let mut tx = self.app.db.begin().await?;
-        login_failures::forget(&mut tx, account, source).await?;
-        tx.commit().await?;
+    /// Where the guess comes from.
+    pub(super) const fn guess(&self) -> &Guess {
+        &self.guess
+    }
+
+    /// Ends the attempt in a transaction of its own.
+    pub(super) async fn end(&self, end: End, whose: Whose<'_>) -> Result<(), TokenError> {
+        bounded(async {
+            let mut tx = self.app.db.begin().await?;
+            let reached = self.end_in(&mut tx, end, whose).await?;
+            commit_counted(&self.app, tx, &reached).await
+        })
+        .await?;
+        self.make_room();
         Ok(())
     }
 
-    /// Whose attempt it is.
-    pub(super) const fn pair(&self) -> &Pair {
-        &self.pair
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        leave(self.app, &self.pair, &self.line, |state| {
-            state.running -= 1;
-            state.ended += 1;
-        });
-    }
-}
-
-/// Somebody who stands in line.
-struct Waiting<'a> {
-    app: &'a App,
-    pair: &'a Pair,
-    line: &'a Arc<Line>,
-}
-
-impl Waiting<'_> {
-    async fn take_place(&self) -> Result<(), TokenError> {
-        loop {
-            let moved = self.line.moved.notified();
-            let before = *lock(&self.line.state);
-            let Pair { account, source } = self.pair;
-            let failures = login_failures::find(&self.app.db, account, source).await?;
-            let now = self.app.clock.now();
-            if let Some(retry_after) = wait(failures.as_ref(), &self.app.policy.throttle, now) {
-                return Err(TokenError::Throttled { retry_after });
+    /// Ends the attempt in a transaction that does more; gives what is to be audited with it. [`Attempt::make_room`]
+    /// once it is committed.
+    pub(super) async fn end_in(
+        &self,
+        tx: &mut Tx,
+        end: End,
+        whose: Whose<'_>,
+    ) -> Result<Vec<Act>, StorageError> {
+        let (now, rules) = (self.app.clock.now(), &self.app.policy.throttle);
+        let mut counters = login_attempts::lock(tx, &self.counters, now).await?;
+        let before = counts(&counters);
+        for (key, counter) in &mut counters {
+            give_back(counter, self.taken_at);
+            settle(counter, rules, now);
+            match end {
+                End::Wrong if self.guess.is_counted_by(key.kind) => add_failure(counter, now),
+                End::Right if key.kind == CounterKind::Pair => forget(counter),
+                End::Wrong | End::Right | End::Unjudged => {}
             }
-            let room = left_before_waiting(failures.as_ref(), &self.app.policy.throttle, now);
-            {
-                let mut state = lock(&self.line.state);
-                // Read before the last one ended, the failures may be one too few: look again.
-                if state.ended != before.ended {
-                    continue;
-                }
-                if state.running < room {
-                    state.running += 1;
-                    return Ok(());
-                }
-            }
-            moved.await;
+        }
+        login_attempts::save(tx, &counters).await?;
+        login_attempts::sweep(tx, &self.counters).await?;
+        Ok(limits_reached(&self.app, &self.guess, whose, (&before, &counters)))
+    }
+
+    /// Tells those who stand in line that the attempt has ended.
+    pub(super) fn make_room(&self) {
+        for key in &self.counters {
+            self.app.lines.moved(key);
         }
     }
 }
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        leave(self.app, self.pair, self.line, |state| state.waiting -= 1);
+/// Takes a place in every counter, or in none.
+async fn try_to_take(app: &App, guess: &Guess, keys: &[CounterKey]) -> Result<Tried, TokenError> {
+    let (now, rules) = (app.clock.now(), &app.policy.throttle);
+    // A look first: whoever must wait shall not cost a write, however often they ask.
+    let mut seen = login_attempts::read(&app.db, keys, now).await?;
+    if let Some(refused) = refusal(&mut seen, guess, rules, now) {
+        return Ok(refused);
     }
+
+    let mut tx = app.db.begin().await?;
+    let mut counters = login_attempts::lock(&mut tx, keys, now).await?;
+    let before = counts(&counters);
+    if let Some(refused) = refusal(&mut counters, guess, rules, now) {
+        tx.rollback().await?;
+        return Ok(refused);
+    }
+    for (_, counter) in &mut counters {
+        take_place(counter, now);
+    }
+    login_attempts::save(&mut tx, &counters).await?;
+    // Of guesses whose process died.
+    let reached = limits_reached(app, guess, Whose::Nobody, (&before, &counters));
+    commit_counted(app, tx, &reached).await?;
+    Ok(Tried::Taken(now))
 }
 
-/// Counts somebody out, wakes the next (who wakes the one after, whatever becomes of it), and takes the line away
-/// with the last.
-fn leave(app: &App, pair: &Pair, line: &Line, count_out: impl FnOnce(&mut LineState)) {
-    {
-        // The map's lock first, as in `begin`: nobody can join a line that is being taken away.
-        let mut lines = lock(&app.attempts.0);
-        let mut state = lock(&line.state);
-        count_out(&mut state);
-        if state.running == 0 && state.waiting == 0 {
-            lines.remove(pair);
+/// Settles the counters. The longest wait goes before a place that others have.
+fn refusal(counters: &mut [Counted], guess: &Guess, rules: &ThrottleRules, now: Timestamp) -> Option<Tried> {
+    let (mut longest, mut full) = (None, None);
+    for (key, counter) in counters {
+        settle(counter, rules, now);
+        if !guess.is_counted_by(key.kind) {
+            continue;
+        }
+        match judge(counter, key.kind, rules, now) {
+            Judgement::Room => {}
+            Judgement::Full => full = full.or_else(|| Some(key.clone())),
+            Judgement::Wait(wait) => longest = longest.max(Some(wait)),
         }
     }
-    line.moved.notify_one();
+    longest.map(Tried::Wait).or(full.map(Tried::Full))
 }
 
-/// A panic elsewhere leaves counters, which stay usable.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn counts(counters: &[Counted]) -> Vec<u32> {
+    counters.iter().map(|(_, Counter { count, .. })| *count).collect()
+}
+
+/// The limits of the day that were reached in this transaction: from here on one guess is judged every
+/// `throttle.max_delay`. Not heard of for the guesses that are refused from then on, which a stranger has for nothing.
+fn limits_reached(
+    app: &App,
+    guess: &Guess,
+    whose: Whose<'_>,
+    (before, after): (&[u32], &[Counted]),
+) -> Vec<Act> {
+    let reached = before
+        .iter()
+        .zip(after)
+        .filter(|(before, (_, counter))| reaches_limit(**before, counter.count, &app.policy.throttle));
+    let (user, client) = match whose {
+        Whose::User(id) => (Some(id), None),
+        Whose::Client(id) => (None, Some(id)),
+        Whose::Nobody => (None, None),
+    };
+    reached
+        .map(|(_, (key, _))| Act::LoginLimitReached {
+            limit: key.kind,
+            user,
+            client: client.cloned(),
+            source: guess.source.clone(),
+        })
+        .collect()
+}
+
+/// Commits what was counted, under audit if a limit was reached by it.
+pub(super) async fn commit_counted(app: &App, tx: Tx, reached: &[Act]) -> Result<(), TokenError> {
+    match reached {
+        [] => Ok(tx.commit().await?),
+        acts => Ok(app.commit(tx, acts).await?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guess(standing: Standing) -> Guess {
+        Guess { account: [7; 32], source: "192.0.2.1".into(), standing }
+    }
+
+    #[test]
+    fn a_guess_where_its_account_is_known_is_as_much_work_and_touches_nothing_that_others_count() {
+        let (known, unknown) = (guess(Standing::Known), guess(Standing::Unknown));
+        let (of_known, of_unknown) = (known.counters(), unknown.counters());
+
+        let kinds = |keys: &[CounterKey]| keys.iter().map(|key| key.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(&of_known), kinds(&of_unknown));
+        let shared: Vec<_> = of_known.iter().filter(|key| of_unknown.contains(key)).collect();
+        assert_eq!(shared, [&of_known[0]], "the pair alone");
+        let counted = |guess: &Guess| CounterKind::ALL.map(|kind| guess.is_counted_by(kind));
+        assert_eq!(counted(&known), [true, false, false]);
+        assert_eq!(counted(&unknown), [true, true, true]);
+    }
+
+    #[test]
+    fn a_guess_that_counts_for_itself_has_one_counter() {
+        let alone = guess(Standing::Alone).counters();
+
+        assert_eq!(alone, guess(Standing::Known).counters()[..1]);
+    }
 }

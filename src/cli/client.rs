@@ -151,11 +151,15 @@ pub(super) struct RegistrationFlags {
     /// What signs its tokens: ES256, RS256, PS256, EdDSA, ES384 [default: keys.algorithm]
     #[arg(long, value_name = "ALG")]
     alg: Option<OrNothing<SigningAlgorithm>>,
+    /// Whether Grantd-User-Address of its logins is believed, for the throttle of failed ones [default: false]
+    #[arg(long, value_name = "true|false")]
+    trust_user_address: Option<bool>,
 }
 
 impl RegistrationFlags {
     fn names_nothing(&self) -> bool {
-        let Self { name, scope, audiences, auth_methods, access_ttl, refresh_ttl, alg } = self;
+        let Self { name, scope, audiences, auth_methods, access_ttl, refresh_ttl, alg, trust_user_address } =
+            self;
         name.is_none()
             && scope.is_none()
             && audiences.is_empty()
@@ -163,6 +167,7 @@ impl RegistrationFlags {
             && access_ttl.is_none()
             && refresh_ttl.is_none()
             && alg.is_none()
+            && trust_user_address.is_none()
     }
 
     /// The registration with what is named replaced.
@@ -177,6 +182,7 @@ impl RegistrationFlags {
             access_ttl: self.access_ttl.map_or(old.access_ttl, OrNothing::into_option),
             refresh_ttl: self.refresh_ttl.map_or(old.refresh_ttl, OrNothing::into_option),
             alg: self.alg.map_or(old.alg, OrNothing::into_option),
+            trust_user_address: self.trust_user_address.unwrap_or(old.trust_user_address),
         }
     }
 }
@@ -192,6 +198,7 @@ fn plain_registration(grant_types: Vec<GrantType>) -> Registration {
         access_ttl: None,
         refresh_ttl: None,
         alg: None,
+        trust_user_address: false,
     }
 }
 

@@ -151,6 +151,7 @@ async fn fill_app(app: &App) -> Result<PlainSecret, Failure> {
         access_ttl: None,
         refresh_ttl: None,
         alg: None,
+        trust_user_address: false,
     };
     let made = app.create_client(Some(CLIENT.parse()?), registration, None).await?;
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::app::exchange::{Exchange, exchange};
 use crate::protocol::error::{ErrorCode, TokenError};
 use crate::protocol::token_response::TokenResponse;
+use crate::protocol::user_address;
 
 use super::client_address::ClientAddress;
 use super::form;
@@ -40,7 +41,10 @@ async fn answer(
     let source = ClientAddress::of(request)
         .ok_or_else(|| TokenError::Internal("the connection has no peer address".into()))?;
     let authorization: Vec<&[u8]> = authorization.iter().map(String::as_bytes).collect();
-    let request = Exchange { authorization: &authorization, params: &params, source };
+    let user_address: Vec<&[u8]> =
+        request.headers().get_all(user_address::HEADER).map(|line| line.as_bytes()).collect();
+    let request =
+        Exchange { authorization: &authorization, params: &params, source, user_address: &user_address };
     exchange(&state.app, request).await
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::client::Registration;
 use super::id::{ClientId, FamilyId, UserId, excerpt};
 use super::key::{KeyState, Kid, SigningAlgorithm};
+use super::login_attempts::CounterKind;
 use super::role::{Role, RoleName};
 use super::session::RevocationReason;
 use super::time::{Timestamp, Ttl};
@@ -55,17 +56,6 @@ pub enum SessionsOf {
     One(FamilyId),
     /// All there were.
     All,
-}
-
-/// Which count of failed logins reached its limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginLimit {
-    /// Of one account from one source.
-    Pair,
-    /// Of one account from all sources.
-    Account,
-    /// Of one source over all accounts.
-    Source,
 }
 
 /// Something that is done under audit. A stranger must not be able to cause one cheaply, because rows stay for ever.
@@ -160,9 +150,11 @@ pub enum Act {
     /// Failed logins reached a limit. To be recorded when the limit is reached, not with every attempt beyond it.
     LoginLimitReached {
         /// Which limit.
-        limit: LoginLimit,
-        /// Whose account, if there is one of that name.
+        limit: CounterKind,
+        /// Whose account, if it is a user's and there is one of that name.
         user: Option<UserId>,
+        /// Whose secret, if it is a client's.
+        client: Option<ClientId>,
         /// Where the attempts come from.
         source: String,
     },
@@ -251,23 +243,17 @@ impl Act {
                 ("encryption_key", String::new()),
                 json!({"old_accepted_until": old_until.map(Timestamp::rfc3339)}),
             ),
-            Self::LoginLimitReached { limit, user: id, source } => (
+            Self::LoginLimitReached { limit, user: id, client, source } => (
                 "login.limit_reached",
                 ("source", source.clone()),
-                json!({"limit": limit.as_str(), "user_id": id.map(|id| id.to_string())}),
+                json!({
+                    "limit": limit.as_str(),
+                    "user_id": id.map(|id| id.to_string()),
+                    "client_id": client.as_ref().map(ClientId::as_str),
+                }),
             ),
         };
         Entry { act, subject_kind, subject, details: details.to_string() }
-    }
-}
-
-impl LoginLimit {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pair => "pair",
-            Self::Account => "account",
-            Self::Source => "source",
-        }
     }
 }
 
@@ -302,8 +288,17 @@ fn texts(items: &[impl ToString]) -> Vec<String> {
 
 /// What is worth knowing of a registration: what the client may do.
 fn registered(registration: &Registration) -> Map<String, Value> {
-    let Registration { name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg } =
-        registration;
+    let Registration {
+        name,
+        grant_types,
+        scope,
+        audience,
+        auth_methods,
+        access_ttl,
+        refresh_ttl,
+        alg,
+        trust_user_address,
+    } = registration;
     let ttl = |ttl: &Option<Ttl>| json!(ttl.map(|ttl| ttl.to_string()));
     [
         ("name", json!(name)),
@@ -314,6 +309,7 @@ fn registered(registration: &Registration) -> Map<String, Value> {
         ("access_ttl", ttl(access_ttl)),
         ("refresh_ttl", ttl(refresh_ttl)),
         ("alg", json!(alg.map(SigningAlgorithm::as_str))),
+        ("trust_user_address", json!(trust_user_address)),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

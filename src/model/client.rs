@@ -124,6 +124,8 @@ pub struct Registration {
     pub refresh_ttl: Option<Ttl>,
     /// What its tokens are signed with, if not with the server's default.
     pub alg: Option<SigningAlgorithm>,
+    /// Whether the throttle of failed logins believes the addresses of users that it states.
+    pub trust_user_address: bool,
 }
 
 /// Why a registration makes no sense.
@@ -148,6 +150,11 @@ pub enum InvalidRegistration {
     /// A refresh token that nothing issues.
     #[error("refresh_token alone gives no first token: add --grant password")]
     RefreshWithoutPassword,
+    /// Whoever sends the id of a public client would choose the address that is throttled.
+    #[error(
+        "a client with the method none cannot be trusted to state its users' addresses, for anybody can act as it: use --trust-user-address false, or give it a secret"
+    )]
+    PublicUserAddress,
     /// A token that is never valid.
     #[error("a lifetime of 0s makes tokens that are never valid: use at least 1s")]
     ZeroTtl,
@@ -169,6 +176,9 @@ impl Registration {
         // RFC 6749 §4.4: "MUST only be used by confidential clients"
         if public && self.grant_types.contains(&GrantType::ClientCredentials) {
             return Err(InvalidRegistration::PublicClientCredentials);
+        }
+        if public && self.trust_user_address {
+            return Err(InvalidRegistration::PublicUserAddress);
         }
         if self.grant_types.contains(&GrantType::RefreshToken)
             && !self.grant_types.contains(&GrantType::Password)
@@ -245,6 +255,7 @@ mod tests {
             access_ttl: None,
             refresh_ttl: None,
             alg: None,
+            trust_user_address: false,
         }
     }
 
@@ -268,5 +279,9 @@ mod tests {
         let mut zero = registration(&[Password], &[Basic]);
         zero.access_ttl = Some(Ttl::ZERO);
         assert_eq!(zero.check(), Err(No::ZeroTtl));
+        for (method, expected) in [(Basic, Ok(())), (Public, Err(No::PublicUserAddress))] {
+            let trusted = Registration { trust_user_address: true, ..registration(&[Password], &[method]) };
+            assert_eq!(trusted.check(), expected);
+        }
     }
 }

@@ -7,7 +7,7 @@ pub mod client;
 pub mod id;
 pub mod key;
 pub mod log_level;
-pub mod login_failures;
+pub mod login_attempts;
 pub mod resource;
 pub mod role;
 pub mod scope;

@@ -85,6 +85,11 @@ impl Ttl {
         self.0 as i64 * 1000
     }
 
+    /// Both one after the other; saturates instead of wrapping.
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// For the standard library's timers.
     pub const fn as_duration(self) -> std::time::Duration {
         std::time::Duration::from_secs(self.0 as u64)

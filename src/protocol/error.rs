@@ -134,6 +134,9 @@ pub enum TokenError {
     /// More than one Authorization header.
     #[error("more than one Authorization header")]
     TwoAuthorizationHeaders,
+    /// A client that is trusted to state its user's address states none that can be read.
+    #[error("the stated user address is not one IP address")]
+    UserAddress,
     /// RFC 6749 §2.3: "The client MUST NOT use more than one authentication method in each request."
     #[error("more than one client authentication method")]
     TwoMethods,
@@ -218,6 +221,11 @@ impl TokenError {
                 Code::InvalidRequest,
                 400,
                 "The request authenticates the client in more than one way; use one (RFC 6749 section 2.3).",
+            ),
+            Self::UserAddress => (
+                Code::InvalidRequest,
+                400,
+                "The header Grantd-User-Address is not one IP address; send it once, such as 203.0.113.7.",
             ),
             Self::Client { .. } => (
                 Code::InvalidClient,

@@ -18,3 +18,4 @@ pub mod scope_rules;
 pub mod throttle;
 pub mod token_request;
 pub mod token_response;
+pub mod user_address;

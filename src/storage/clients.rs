@@ -25,6 +25,7 @@ struct ClientRow {
     access_ttl: Option<i64>,
     refresh_ttl: Option<i64>,
     alg: Option<String>,
+    trust_user_address: i64, // 1 for yes
     disabled_at: Option<i64>,
     created_at: i64,
 }
@@ -43,8 +44,8 @@ pub async fn list(db: &Db) -> Result<Vec<Client>, StorageError> {
     let clients: Vec<ClientRow> = rows!(
         db,
         ClientRow,
-        "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg, disabled_at,
-                created_at
+        "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
+                trust_user_address, disabled_at, created_at
          from clients order by id"
     );
     let secrets: Vec<SecretRow> = rows!(
@@ -72,8 +73,8 @@ pub async fn find(tx: &mut Tx, id: &ClientId) -> Result<Option<Client>, StorageE
     let client: Option<ClientRow> = row!(
         &mut *tx,
         ClientRow,
-        "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg, disabled_at,
-                created_at
+        "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
+                trust_user_address, disabled_at, created_at
          from clients where id = $1",
         id.as_str()
     );
@@ -100,8 +101,8 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
     execute!(
         tx,
         "insert into clients (id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                              disabled_at, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                              disabled_at, created_at, trust_user_address)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         client.id.as_str(),
         registration.name.as_deref(),
         joined(&registration.grant_types),
@@ -113,6 +114,7 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
         registration.alg.map(|alg| alg.as_str()),
         client.disabled_at.map(Timestamp::as_secs),
         client.created_at.as_secs(),
+        i64::from(registration.trust_user_address),
     );
     set_secrets(tx, &client.id, &client.secrets).await
 }
@@ -123,7 +125,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
     let changed = execute!(
         &mut *tx,
         "update clients set name = $2, grant_types = $3, scope = $4, audience = $5, auth_methods = $6,
-                            access_ttl = $7, refresh_ttl = $8, alg = $9
+                            access_ttl = $7, refresh_ttl = $8, alg = $9, trust_user_address = $10
          where id = $1",
         id.as_str(),
         registration.name.as_deref(),
@@ -134,6 +136,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         registration.access_ttl.map(Ttl::as_secs),
         registration.refresh_ttl.map(Ttl::as_secs),
         registration.alg.map(|alg| alg.as_str()),
+        i64::from(registration.trust_user_address),
     );
     Ok(changed == 1)
 }
@@ -190,6 +193,7 @@ impl ClientRow {
                 access_ttl: self.access_ttl.map(ttl).transpose()?,
                 refresh_ttl: self.refresh_ttl.map(ttl).transpose()?,
                 alg: self.alg.as_deref().map(parse).transpose()?,
+                trust_user_address: self.trust_user_address != 0,
             },
             secrets,
             disabled_at: self.disabled_at.map(Timestamp::from_secs),

@@ -41,6 +41,21 @@ pub async fn find_by_username(
     user.map(UserRow::into_model).transpose()
 }
 
+/// The id and the stored password hash of the user with this name: all that is needed to tell that a password is
+/// wrong, and little more work than to find that there is no such user.
+pub async fn find_password(
+    on: impl Into<Conn<'_>>,
+    username: &Username,
+) -> Result<Option<(UserId, String)>, StorageError> {
+    let found: Option<(String, String)> = row!(
+        on,
+        (String, String),
+        "select id, password_hash from users where username = $1",
+        username.as_str()
+    );
+    found.map(|(id, hash)| Ok((parse(&id)?, hash))).transpose()
+}
+
 /// The user with this id.
 pub async fn find(on: impl Into<Conn<'_>>, id: UserId) -> Result<Option<User>, StorageError> {
     let user: Option<UserRow> = row!(

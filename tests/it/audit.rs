@@ -257,7 +257,7 @@ async fn logins_and_refreshes_leave_no_row(database: TestDatabase) {
         assert_eq!(server.refresh(app, "grt_forged").await.status, 400);
         assert_eq!(server.login(app, "nobody").await.status, 400);
     }
-    server.app.purge().await.expect("purged");
+    server.app.purge(server.clock.now()).await.expect("purged");
 
     assert_eq!(verdict(&server.app, None).await, Ok(before));
     server.stop().await;
@@ -281,12 +281,11 @@ async fn a_chain_of_many_pages_holds(database: TestDatabase) {
 const NOT_AUDITED: &[(&str, usize, &str)] = &[
     ("audit.rs", 1, "the audit itself"),
     ("background.rs", 1, "what is over is purged"),
-    ("login.rs", 1, "a login"),
     ("open.rs", 1, "the root key of a new database"),
     ("refresh.rs", 2, "a rotation, a retry"),
     ("reuse.rs", 1, "an ending whose row is owed"),
     ("signing_keys.rs", 1, "the longest life of what keys sign, which follows from a client"),
-    ("throttle.rs", 2, "counts of failed logins"),
+    ("throttle.rs", 1, "counts of failed logins"),
 ];
 
 fn every_commit_of_a_use_case_is_audited_or_known_not_to_be() {

@@ -31,12 +31,16 @@ mod storage;
 mod storage_audit;
 mod storage_families;
 mod storage_keys;
+mod storage_logins;
 mod support;
 mod support_works;
 mod throttle;
+mod throttle_attacks;
+mod throttle_timing;
 mod tidy;
 mod tls;
 mod token_endpoint;
+mod user_address;
 
 fn main() -> std::process::ExitCode {
     // Before any test touches jsonwebtoken, which settles on a provider at its first use.
@@ -70,11 +74,15 @@ fn main() -> std::process::ExitCode {
         storage_audit::trials(),
         storage_families::trials(),
         storage_keys::trials(),
+        storage_logins::trials(),
         support_works::trials(),
         throttle::trials(),
+        throttle_attacks::trials(),
+        throttle_timing::trials(),
         tidy::proof(),
         tidy::trials(),
         tls::trials(),
         token_endpoint::trials(),
+        user_address::trials(),
     ])
 }

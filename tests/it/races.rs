@@ -338,6 +338,7 @@ async fn of_parallel_creations_of_one_client_one_wins(database: TestDatabase) {
             access_ttl: None,
             refresh_ttl: None,
             alg: None,
+            trust_user_address: false,
         };
         async move { app.create_client(Some("wanted".parse().expect("an id")), registration, None).await }
     })

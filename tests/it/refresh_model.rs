@@ -339,6 +339,7 @@ impl House {
             access_ttl: None,
             refresh_ttl: None,
             alg: None,
+            trust_user_address: false,
         };
         let id = |id: &str| Some(id.parse().expect("an id"));
         let made = app.create_client(id("app"), registration(AuthMethod::ClientSecretPost), None).await;
@@ -365,7 +366,8 @@ impl House {
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form).extend_pairs(credentials);
         let params = Params::parse(body.finish().as_bytes()).expect("a form");
-        let request = Exchange { authorization: &[], params: &params, source: from.address() };
+        let request =
+            Exchange { authorization: &[], params: &params, source: from.address(), user_address: &[] };
         let answer = exchange(&self.app, request).await?;
         let refresh_token = answer.refresh_token.expect("a client registered for it").expose().to_owned();
         Ok((answer.access_token.expose().to_owned(), refresh_token))

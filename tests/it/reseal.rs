@@ -101,7 +101,7 @@ async fn an_old_key_may_be_kept_for_a_while(database: TestDatabase) {
     // Nor can it be used to replace the new one, and the next look throws it away.
     let refused = reseal(&server.app, OLD, OTHER, Ttl::ZERO).await.expect_err("over");
     assert!(matches!(refused, ResealError::Start(StartError::WrongKey)), "{refused}");
-    server.app.purge().await.expect("purged");
+    server.app.purge(server.clock.now()).await.expect("purged");
     let db = open(&database).await;
     assert_eq!(root_keys::list(&db).await.expect("readable").len(), 1);
     db.close().await;

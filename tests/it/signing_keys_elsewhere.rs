@@ -66,6 +66,7 @@ async fn instances_that_race_to_keep_the_keys_end_up_with_one_of_each(database: 
         access_ttl: None,
         refresh_ttl: None,
         alg: Some(alg.parse().expect("an algorithm")),
+        trust_user_address: false,
     };
     first.create_client(None, registration("EdDSA"), None).await.expect("a client");
     let together = Barrier::new(INSTANCES);

@@ -67,6 +67,7 @@ pub(crate) fn client(id: &str) -> Client {
             access_ttl: None,
             refresh_ttl: None,
             alg: None,
+            trust_user_address: false,
         },
         secrets: Vec::new(),
         disabled_at: None,
@@ -93,6 +94,7 @@ fn rich_client(id: &str) -> Client {
             access_ttl: Some(Ttl::from_secs(1)),
             refresh_ttl: Some(Ttl::from_secs(u32::MAX)),
             alg: Some(SigningAlgorithm::EdDsa),
+            trust_user_address: true,
         },
         secrets: vec![
             secret(HashedSecret::Hmac(std::array::from_fn(|i| 255 - i as u8)), 9, None),
@@ -281,6 +283,8 @@ async fn a_user_reads_back_as_they_were_written(database: TestDatabase) {
         assert_eq!(whole(&find_user(&db, user.id).await), whole(user));
         let named = users::find_by_username(&db, &user.username).await.expect("readable").expect("there");
         assert_eq!(whole(&named), whole(user));
+        let password = users::find_password(&db, &user.username).await.expect("readable");
+        assert_eq!(password, Some((user.id, user.password_hash.clone())));
     }
     let listed = users::list(&db).await.expect("readable");
     assert_eq!(listed.iter().map(whole).collect::<Vec<_>>(), [whole(&bare), whole(&rich)]);
@@ -288,6 +292,7 @@ async fn a_user_reads_back_as_they_were_written(database: TestDatabase) {
     for stranger in ["user%", "user_", "zoe.o'brien%_\\\u{8868}"] {
         let stranger = stranger.parse().expect("a user name");
         assert!(users::find_by_username(&db, &stranger).await.expect("readable").is_none());
+        assert!(users::find_password(&db, &stranger).await.expect("readable").is_none());
     }
     assert!(users::find(&db, user_id(3)).await.expect("readable").is_none());
     db.close().await;
@@ -392,6 +397,7 @@ fn every_public_function_of_the_storage_is_in_the_suite() {
         include_str!("storage_audit.rs"),
         include_str!("storage_families.rs"),
         include_str!("storage_keys.rs"),
+        include_str!("storage_logins.rs"),
     ];
     let suite = suite.concat();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");

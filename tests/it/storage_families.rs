@@ -1,12 +1,11 @@
-//! The conformance suite of the storage room, second part: refresh-token families, failed logins and facts of the
+//! The conformance suite of the storage room, second part: refresh-token families and facts of the
 //! installation, the same on both databases. Each conditional statement is shown to hold back what it must.
 
 use grantd::model::id::FamilyId;
-use grantd::model::login_failures::Failures;
 use grantd::model::session::{Family, FamilySecret, RevocationReason, StrangeRetry};
 use grantd::model::time::{Timestamp, Ttl};
 use grantd::storage::families::Which;
-use grantd::storage::{Db, StorageError, clients, families, installation, login_failures, users};
+use grantd::storage::{Db, StorageError, clients, families, installation, users};
 use tokio::task::JoinSet;
 
 use crate::storage::{ODD, at, client, open, user, user_id, write};
@@ -26,7 +25,6 @@ trials! {
         families_are_listed_until_they_expire,
         a_purge_takes_what_was_over_before_its_time,
         families_go_with_their_user_and_their_client,
-        failed_logins_are_counted_by_compare_and_set,
         a_fact_of_the_installation_is_set_once,
     ],
 }
@@ -340,46 +338,6 @@ async fn families_go_with_their_user_and_their_client(database: TestDatabase) {
 
     let left = families::list(&db, Which::All, at(1500)).await.expect("readable");
     assert_eq!(left.iter().map(|family| family.id).collect::<Vec<_>>(), [family_id(2)]);
-    db.close().await;
-}
-
-async fn failed_logins_are_counted_by_compare_and_set(database: TestDatabase) {
-    let db = open(&database).await;
-    let account: [u8; 32] = std::array::from_fn(|i| 255 - i as u8);
-    let find = async |source| login_failures::find(&db, &account, source).await.expect("readable");
-    let failures = |count, first, last| Failures { count, first_at: at(first), last_at: at(last) };
-    let one = failures(1, 10, 10);
-    assert_eq!(find(ODD).await, None);
-
-    assert!(write!(db, login_failures::count(&account, ODD, None, &one)).expect("counted"));
-    assert!(!write!(db, login_failures::count(&account, ODD, None, &one)).expect("somebody was faster"));
-    assert_eq!(find(ODD).await, Some(one));
-    let two = failures(2, 10, 11);
-    assert!(write!(db, login_failures::count(&account, ODD, Some(&one), &two)).expect("counted"));
-    assert!(
-        !write!(db, login_failures::count(&account, ODD, Some(&one), &two)).expect("somebody was faster")
-    );
-    // As many failures as were seen, but of another day.
-    let yesterday = failures(2, 9, 11);
-    assert!(!write!(db, login_failures::count(&account, ODD, Some(&yesterday), &one)).expect("not the same"));
-    assert_eq!(find(ODD).await, Some(two));
-    let most = failures(u32::MAX, -1, 4_102_444_800);
-    assert!(write!(db, login_failures::count(&account, ODD, Some(&two), &most)).expect("counted"));
-    assert_eq!(find(ODD).await, Some(most));
-    assert_eq!(find("").await, None);
-    assert_eq!(login_failures::find(&db, &[0; 32], ODD).await.expect("readable"), None);
-
-    for (source, first) in [("", 99), ("::1", 100), ("192.0.2.1", 101)] {
-        let new = failures(1, first, 200);
-        assert!(write!(db, login_failures::count(&account, source, None, &new)).expect("counted"));
-    }
-    write!(db, login_failures::forget(&account, ODD)).expect("forgotten");
-    write!(db, login_failures::forget(&account, "nothing to forget")).expect("nothing");
-    assert_eq!(find(ODD).await, None);
-    assert_eq!(write!(db, login_failures::purge(at(100))).expect("purged"), 1);
-    assert_eq!(find("").await, None);
-    assert_eq!(find("::1").await, Some(failures(1, 100, 200)));
-    assert_eq!(find("192.0.2.1").await, Some(failures(1, 101, 200)));
     db.close().await;
 }
 

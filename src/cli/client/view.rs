@@ -55,6 +55,7 @@ pub(super) struct ClientView {
     refresh_ttl: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alg: Option<&'static str>,
+    trust_user_address: bool,
     enabled: bool,
     created_at: String,
 }
@@ -78,6 +79,7 @@ impl ClientView {
             access_ttl: registration.access_ttl.map(|ttl| ttl.to_string()),
             refresh_ttl: registration.refresh_ttl.map(|ttl| ttl.to_string()),
             alg: registration.alg.map(|alg| alg.as_str()),
+            trust_user_address: registration.trust_user_address,
             enabled: client.is_enabled(),
             created_at: client.created_at.rfc3339(),
         }
@@ -142,6 +144,7 @@ mod tests {
                 access_ttl: None,
                 refresh_ttl: None,
                 alg: None,
+                trust_user_address: false,
             },
             secrets: Vec::new(),
             disabled_at: None,
@@ -164,7 +167,7 @@ mod tests {
                 "grant_types": ["password", "refresh_token"], "scope": "a b",
                 "audience": ["https://api.example"],
                 "token_endpoint_auth_methods": ["client_secret_basic"],
-                "enabled": true, "created_at": "2023-11-14T22:13:20Z",
+                "trust_user_address": false, "enabled": true, "created_at": "2023-11-14T22:13:20Z",
             })
         );
     }

@@ -193,6 +193,7 @@ impl TestServer {
             access_ttl: None,
             refresh_ttl: None,
             alg: with.alg.map(|alg| alg.parse().expect("an algorithm")),
+            trust_user_address: with.trust_user_address,
         };
         let id = Some(id.parse().expect("a client id"));
         self.app.create_client(id, registration, None).await.expect("a client that can be made")
@@ -267,6 +268,7 @@ pub(crate) struct ClientOf<'a> {
     pub(crate) scope: &'a str,
     pub(crate) audience: &'a [&'a str],
     pub(crate) alg: Option<&'a str>,
+    pub(crate) trust_user_address: bool,
 }
 
 impl Default for ClientOf<'_> {
@@ -277,6 +279,7 @@ impl Default for ClientOf<'_> {
             scope: "read write",
             audience: &[],
             alg: None,
+            trust_user_address: false,
         }
     }
 }
@@ -288,4 +291,5 @@ pub(crate) const PUBLIC: ClientOf<'static> = ClientOf {
     scope: "read write",
     audience: &[],
     alg: None,
+    trust_user_address: false,
 };

@@ -1,0 +1,60 @@
+//! Where users have lately logged in from.
+
+use crate::model::id::UserId;
+use crate::model::time::Timestamp;
+use crate::model::user::Username;
+
+use super::db::{Conn, Tx, execute, row};
+use super::error::StorageError;
+
+/// Whether the user with this name has logged in from `source` since `since`. The same statement for a name that does
+/// not exist, which is known nowhere.
+pub async fn is_known(
+    on: impl Into<Conn<'_>>,
+    username: &Username,
+    source: &str,
+    since: Timestamp,
+) -> Result<bool, StorageError> {
+    let found: Option<(i64,)> = row!(
+        on,
+        (i64,),
+        "select last_success_at from known_sources
+         where user_id = (select id from users where username = $1) and source = $2 and last_success_at >= $3",
+        username.as_str(),
+        source,
+        since.as_secs()
+    );
+    Ok(found.is_some())
+}
+
+/// Notes a successful login.
+pub async fn record(tx: &mut Tx, user: UserId, source: &str, now: Timestamp) -> Result<(), StorageError> {
+    execute!(
+        tx,
+        "insert into known_sources (user_id, source, last_success_at) values ($1, $2, $3)
+         on conflict (user_id, source) do update set last_success_at = excluded.last_success_at",
+        user.to_string(),
+        source,
+        now.as_secs()
+    );
+    Ok(())
+}
+
+/// Forgets all of a user's sources but `source` and the newest `others` beside it.
+pub async fn keep_newest(tx: &mut Tx, user: UserId, source: &str, others: u32) -> Result<(), StorageError> {
+    execute!(
+        tx,
+        "delete from known_sources where user_id = $1 and source <> $2 and source not in
+         (select source from known_sources where user_id = $1 and source <> $2
+          order by last_success_at desc, source limit $3)",
+        user.to_string(),
+        source,
+        i64::from(others)
+    );
+    Ok(())
+}
+
+/// Forgets sources without a login since `before`; gives their number.
+pub async fn purge(tx: &mut Tx, before: Timestamp) -> Result<u64, StorageError> {
+    Ok(execute!(tx, "delete from known_sources where last_success_at < $1", before.as_secs()))
+}
