@@ -67,6 +67,37 @@
 //!   are hashed, and no header, query string or body reaches a log line ([`telemetry`]).
 //! - **Time and randomness have one source each**: [`app::clock`] and [`app::random`]; a lint forbids others.
 //!
+//! # Known attacks and where they are prevented
+//!
+//! | attack | prevented by |
+//! |---|---|
+//! | a replaced refresh token is used (theft, RFC 9700 §4.14.2) | [`Standing::Reused`](protocol::refresh_family::Standing): the family ends, also if the audit fails ([`app::reuse`]) |
+//! | a thief with the client's secret lives behind the retry rule | [`STRANGE_RETRIES`](protocol::refresh_family::STRANGE_RETRIES): the third generation in a row with a retry from elsewhere is reuse |
+//! | two redeem one token at once, over any number of instances | `where generation = $2` in [`storage::families::rotate`]; one changed row has won |
+//! | a crash or an outage between commit and answer | the successor is computed, not stored ([`protocol::refresh_token`]), and may be asked for again |
+//! | a token works after its session was revoked | `revoked_at is null` in every statement that gives one out ([`storage::families`]) |
+//! | a refresh token is guessed, changed, or made from a stolen database | HMAC under a derived key and a secret of the family, compared in constant time ([`protocol::refresh_token`]) |
+//! | passwords are guessed: by many connections, instances or sources, or over many names | a place in the database before the hash ([`storage::login_attempts`]), three counters ([`protocol::throttle`]) |
+//! | a victim is locked out by somebody else's guesses | a source that has lately logged in keeps its own count ([`storage::known_sources`]) |
+//! | guesses for nothing by hanging up | [`app::to_its_end`] |
+//! | names are found out by status, bytes or time | one sentence and one status ([`protocol::error`]), the same statements and one hash for nobody ([`passwords`]) |
+//! | a storm of logins starves everything else | threads of their own at low priority, a bounded queue with a deadline ([`passwords`]) |
+//! | a caller chooses the address that it is counted under | only `server.trusted_proxies` are believed ([`http::client_address`]), only trusted clients state one ([`protocol::user_address`]) |
+//! | a client secret is guessed by the time its comparison takes | HMAC first, then constant time, the same for unknown clients ([`app::client_secrets`]) |
+//! | a forged token: `alg: none`, another key's `kid`, another issuer's | the key alone says the algorithm, every claim is asked for ([`keys::verification`]) |
+//! | a token that verifiers do not know the key of | [`signs_from`](protocol::key_schedule::signs_from) and `publish_before` ([`protocol::key_schedule`]) |
+//! | two instances rotate keys at once | compare-and-set statements and unique indexes ([`storage::signing_keys`]) |
+//! | a parameter is sent twice, or two ways of authentication | [`Params`](protocol::params::Params) and [`Presented`](protocol::client_auth::Presented) refuse them |
+//! | another client's token, more scope, another audience | [`protocol::grants`], before anything is written |
+//! | a body that grows when it is unpacked, or never ends | refused or cut off before it is read ([`http::form`]); no decompressor is in the binary |
+//! | escape sequences or new lines in what reaches a log or a terminal | every field is escaped ([`telemetry`]), and what commands print too |
+//! | a clock that jumps makes sessions or keys vanish | [`Steadiness`](app::clock::Steadiness) |
+//! | commits to a database file that was deleted or exchanged | [`storage::sqlite_file`] |
+//! | a stolen database, or a stolen encryption key, alone | [`RootKey`](keys::RootKey): sealed in the one, opened by the other; `key reseal` exchanges the key ([`app::reseal`]) |
+//! | history is rewritten by whoever can write the database | the keyed chain of [`app::audit_chain`], and a head noted elsewhere |
+//! | other users of the machine, core files | modes are asked for at the start ([`storage::private_file`], [`keys::key_file`]), [`startup::forbid_core_dumps`] |
+//! | an older binary damages a newer database | [`storage::migrate::current`] refuses before anything is written |
+//!
 //! # Where a change goes
 //!
 //! | to add | begin in |

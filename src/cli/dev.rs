@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_throwaway_database_is_filled_with_a_client_a_user_and_a_role() {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = settings::throwaway_directory().expect("a directory");
         let sources = crate::settings::Sources {
             flags: overrides(&directory, Some(address("127.0.0.1:8080"))).expect("overrides"),
             ..crate::settings::Sources::default()

@@ -98,6 +98,7 @@ fn the_commands_are_those_that_scripts_rely_on() {
             "session revoke",
             "key list",
             "key rotate",
+            "key reseal",
             "key retire",
             "audit list",
             "audit verify",
