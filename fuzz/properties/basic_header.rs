@@ -16,10 +16,14 @@ use url::form_urlencoded::byte_serialize;
 pub(crate) fn holds(data: &[u8]) {
     if data.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Basic ")) {
         let rest = data[6..].trim_ascii();
-        // Canonical base64, with all of its padding or with none of it or with some.
+        // Base64 with its padding or without; with half of it, it may be refused, but never read as something else.
         let unpadded = rest.iter().rposition(|byte| *byte != b'=').map_or(&[][..], |last| &rest[..=last]);
-        match (STANDARD_NO_PAD.decode(unpadded), rest.len() - unpadded.len()) {
-            (Ok(credentials), 0..=2) => check(data, &credentials),
+        let padding = rest.len() - unpadded.len();
+        match STANDARD_NO_PAD.decode(unpadded) {
+            Ok(credentials) if padding == 0 || rest.len() % 4 == 0 && padding <= 2 => {
+                check(data, &credentials)
+            }
+            Ok(credentials) if padding < 2 && read(&[data]).is_ok() => check(data, &credentials),
             _ => assert!(read(&[data]).is_err(), "what is no base64 was taken"),
         }
         return;

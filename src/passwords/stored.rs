@@ -137,7 +137,11 @@ fn read_params(params: &ParamsString) -> Result<HashParams, UnusableHash> {
             _ => return Err(UnusableHash::Malformed("it has parameters besides m, t and p")),
         };
         let value = value.decimal();
-        *place = Some(value.map_err(|_| UnusableHash::Malformed("one of m, t and p is no number"))?);
+        let value = value.map_err(|_| UnusableHash::Malformed("one of m, t and p is no number"))?;
+        // Of two, another reader could take the other one.
+        if place.replace(value).is_some() {
+            return Err(UnusableHash::Malformed("one of m, t and p stands twice"));
+        }
     }
     let (Some(memory_kib), Some(iterations), Some(parallelism)) = (memory_kib, iterations, parallelism)
     else {
@@ -223,6 +227,17 @@ mod tests {
             format!("$2b$05${}!", &BCRYPT_TAIL[1..]),
         ] {
             assert!(matches!(recognise(&text), Err(UnusableHash::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hash_that_names_a_cost_twice_is_refused() {
+        for params in ["m=8,t=1,p=1,m=9", "m=8,t=1,t=1,p=1", "m=8,t=1,p=1,p=2"] {
+            assert_eq!(
+                argon2(params),
+                Err(UnusableHash::Malformed("one of m, t and p stands twice")),
+                "{params}"
+            );
         }
     }
 

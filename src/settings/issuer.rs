@@ -16,7 +16,9 @@ pub struct Issuer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIssuer {
     /// No URL with a host at all.
-    #[error("'{0}' is not a URL with a host: write one such as https://auth.example.com")]
+    #[error(
+        "'{0}' is not a URL with a host, made of the characters of RFC 3986: write one such as https://auth.example.com"
+    )]
     Url(String),
     /// Tokens would cross a network in the clear.
     #[error(
@@ -66,6 +68,12 @@ impl Issuer {
         let canonical = url.as_str().trim_end_matches('/');
         if text != canonical {
             return Err(InvalidIssuer::NotCanonical { given: given(), canonical: canonical.to_owned() });
+        }
+        // The URL parser lets signs stand in a host that RFC 3986 §2 has in no URI. A quote would end the realm
+        // of WWW-Authenticate, which the issuer is.
+        let of_a_uri = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/[]!$&'()*+,;=%".contains(&byte);
+        if !text.bytes().all(of_a_uri) {
+            return Err(InvalidIssuer::Url(given()));
         }
         Ok(Self { text: text.to_owned(), path: path.to_owned(), loopback })
     }
@@ -157,5 +165,15 @@ mod tests {
         for text in ["", "auth.example.com", "https://", "localhost:8080"] {
             assert!(Issuer::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_quote_in_the_host_cannot_end_the_realm_of_a_challenge() {
+        for text in
+            ["https://a\"b", "https://a\", charset=\"x", "https://a`b", "https://{a}", "https://a/b|c"]
+        {
+            assert!(Issuer::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Issuer::parse("https://a\"b"), Err(InvalidIssuer::Url("https://a\"b".to_owned())));
     }
 }
