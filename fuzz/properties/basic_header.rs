@@ -20,7 +20,7 @@ pub(crate) fn holds(data: &[u8]) {
         let unpadded = rest.iter().rposition(|byte| *byte != b'=').map_or(&[][..], |last| &rest[..=last]);
         let padding = rest.len() - unpadded.len();
         match STANDARD_NO_PAD.decode(unpadded) {
-            Ok(credentials) if padding == 0 || rest.len() % 4 == 0 && padding <= 2 => {
+            Ok(credentials) if padding == 0 || rest.len().is_multiple_of(4) && padding <= 2 => {
                 check(data, &credentials)
             }
             Ok(credentials) if padding < 2 && read(&[data]).is_ok() => check(data, &credentials),

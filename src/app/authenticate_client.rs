@@ -125,10 +125,15 @@ async fn guess_weak(
     guess: Guess,
     caller: Caller,
 ) -> Result<bool, TokenError> {
-    let attempt = Attempt::begin(app, guess, &caller).await?;
+    let (attempt, admission) = Attempt::begin(app, guess, &caller).await?;
+    let mut admission = Some(admission);
     let mut end = End::Wrong;
     for phc in weak {
-        match app.pool.verify(given.clone(), Some(phc)).await {
+        let verdict = match admission.take().map_or_else(|| app.pool.admit(), Ok) {
+            Ok(admission) => app.pool.verify_admitted(admission, given.clone(), Some(phc)).await,
+            Err(error) => Err(error),
+        };
+        match verdict {
             Ok(Verdict::Mismatch) => {}
             Ok(Verdict::Match { .. }) if caller.hung_up() => end = End::Unjudged,
             Ok(Verdict::Match { .. }) => end = End::Right,

@@ -10,7 +10,7 @@ use crate::model::secret::PlainSecret;
 use crate::model::session::{Family, FamilySecret};
 use crate::model::time::Timestamp;
 use crate::model::user::{User, Username};
-use crate::passwords::{PoolError, Verdict};
+use crate::passwords::{Admission, PoolError, Verdict};
 use crate::protocol::error::{GrantFailure, TokenError};
 use crate::protocol::grants::{Granted, password};
 use crate::protocol::throttle::KNOWN_FOR;
@@ -51,6 +51,8 @@ const OTHER_SOURCES: u32 = 49;
 /// Answers a password grant.
 pub(super) async fn login(app: &Arc<App>, login: Login) -> Result<TokenResponse, TokenError> {
     password::check_wish(&login.wish, login.client.client())?;
+    // Before anything is read or spawned: in a storm, a login that does not fit costs next to nothing.
+    drop(app.pool.admit().map_err(pool_error)?);
     let app = Arc::clone(app);
     to_its_end(async move |caller| throttled(&app, &login, &caller).await).await
 }
@@ -58,9 +60,9 @@ pub(super) async fn login(app: &Arc<App>, login: Login) -> Result<TokenResponse,
 async fn throttled(app: &Arc<App>, login: &Login, caller: &Caller) -> Result<TokenResponse, TokenError> {
     let name: Option<Username> = login.username.parse().ok();
     let guess = guess(app, login, name.as_ref()).await?;
-    let attempt = Attempt::begin(app, guess, caller).await?;
+    let (attempt, admission) = Attempt::begin(app, guess, caller).await?;
 
-    match judged(app, login, name.as_ref(), &attempt, caller).await {
+    match judged(app, login, name.as_ref(), (&attempt, admission), caller).await {
         Ok(Outcome::Persisted(answer)) => answer,
         Ok(Outcome::Wrong(failure, user)) => {
             attempt.end(End::Wrong, user.map_or(Whose::Nobody, Whose::User)).await?;
@@ -98,7 +100,7 @@ async fn judged(
     app: &App,
     login: &Login,
     name: Option<&Username>,
-    attempt: &Attempt,
+    (attempt, admission): (&Attempt, Admission),
     caller: &Caller,
 ) -> Result<Outcome, TokenError> {
     let stored = match name {
@@ -107,7 +109,7 @@ async fn judged(
     };
     let (id, verified) = stored.unzip();
     let wrong = |failure| Ok(Outcome::Wrong(failure, id));
-    let Verdict::Match { rehashed } = verify(app, verified.clone(), &login.password).await? else {
+    let Verdict::Match { rehashed } = verify(app, admission, verified.clone(), &login.password).await? else {
         return wrong(GrantFailure::Credentials);
     };
     let (Some(id), Some(verified)) = (id, verified) else { return wrong(GrantFailure::Credentials) };
@@ -136,7 +138,8 @@ async fn judged(
         // Switched off, given another password, or a login beside this one has just renewed the hash.
         let renewed = bounded(users::find(&app.db, user.id)).await?.filter(User::is_enabled);
         let renewed = renewed.map(|user| user.password_hash);
-        let verdict = verify(app, renewed.clone(), &login.password).await?;
+        let admission = app.pool.admit().map_err(pool_error)?;
+        let verdict = verify(app, admission, renewed.clone(), &login.password).await?;
         let same_password = matches!(verdict, Verdict::Match { .. });
         let Some(renewed) = renewed.filter(|_| same_password) else {
             return wrong(GrantFailure::Credentials);
@@ -198,11 +201,16 @@ async fn persist(
 }
 
 /// Costs the same whether the user exists or not.
-async fn verify(app: &App, stored: Option<String>, given: &PlainSecret) -> Result<Verdict, TokenError> {
+async fn verify(
+    app: &App,
+    admission: Admission,
+    stored: Option<String>,
+    given: &PlainSecret,
+) -> Result<Verdict, TokenError> {
     let prepared = app.policy.passwords.prepare_for_login(given.expose());
     let stored = stored.filter(|_| prepared.is_some());
     let password = prepared.unwrap_or_else(|| PlainSecret::new(String::new()));
-    match app.pool.verify(password, stored).await {
+    match app.pool.verify_admitted(admission, password, stored).await {
         // To the outside like a wrong password; an operator sets a new one.
         Err(PoolError::Unusable(cause)) => {
             tracing::error!(%cause, "a stored password hash cannot be used: set the password anew");

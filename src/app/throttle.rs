@@ -12,6 +12,7 @@ use crate::model::audit::Act;
 use crate::model::id::{ClientId, UserId};
 use crate::model::login_attempts::{Counter, CounterKey, CounterKind};
 use crate::model::time::Timestamp;
+use crate::passwords::Admission;
 use crate::protocol::error::TokenError;
 use crate::protocol::throttle::{
     Judgement, ThrottleRules, add_failure, forget, give_back, judge, reaches_limit, settle, take_place,
@@ -20,6 +21,7 @@ use crate::storage::login_attempts::{self, Counted};
 use crate::storage::{StorageError, Tx};
 
 use super::App;
+use super::login::pool_error;
 use super::to_its_end::{Caller, bounded};
 
 /// Turns a login name into what is stored of it. People type passwords into the wrong field.
@@ -119,19 +121,29 @@ enum Tried {
 impl Attempt {
     /// Takes a place, in line behind those that are being judged, or refuses at once because of those that failed:
     /// the same for names that exist and names that do not.
-    pub(super) async fn begin(app: &Arc<App>, guess: Guess, caller: &Caller) -> Result<Self, TokenError> {
+    ///
+    /// Gives the place among the hashing threads as well, which is taken first: in a storm, who does not fit shall
+    /// cost the database nothing. It is not held in the line, where the guesses of one account would keep everybody
+    /// out.
+    pub(super) async fn begin(
+        app: &Arc<App>,
+        guess: Guess,
+        caller: &Caller,
+    ) -> Result<(Self, Admission), TokenError> {
         let counters = guess.counters();
         let until = Instant::now() + app.policy.login_patience.as_duration();
         let mut line = app.lines.join(&counters[0]).ok_or(TokenError::Busy)?;
         caller.waits(until, line.take_turn()).await?;
         loop {
+            let admission = app.pool.admit().map_err(pool_error)?;
             match bounded(try_to_take(app, &guess, &counters)).await? {
                 Tried::Taken(taken_at) => {
                     let app = Arc::clone(app);
-                    return Ok(Self { app, guess, counters, taken_at });
+                    return Ok((Self { app, guess, counters, taken_at }, admission));
                 }
                 Tried::Wait(retry_after) => return Err(TokenError::Throttled { retry_after }),
                 Tried::Full(full) => {
+                    drop(admission);
                     if full != *line.key() {
                         line = app.lines.join(&full).ok_or(TokenError::Busy)?;
                         caller.waits(until, line.take_turn()).await?;

@@ -24,3 +24,4 @@ pub use hash::{CostOutOfBounds, HashFailure, HashParams};
 pub use policy::{PasswordPolicy, RefusedPassword};
 pub use pool::{PasswordPool, PoolCounts, PoolError, PoolSettings, Verdict};
 pub use stored::{StoredHash, UnusableHash, needs_rehash, recognise};
+pub use threads::Admission;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::hash::{HashFailure, HashParams, Hasher, dummy};
 use super::stored::{UnusableHash, recognise};
-use super::threads::HashThreads;
+use super::threads::{Admission, HashThreads};
 use crate::model::secret::PlainSecret;
 
 /// How large the pool is and what one hash costs.
@@ -119,9 +119,27 @@ impl PasswordPool {
     /// Both cost one job and one hash, as long as the stored hash has the cost of the settings; it
     /// has after the first login. An unusable stored hash costs the same before it is an error.
     pub async fn verify(&self, password: PlainSecret, stored: Option<String>) -> Result<Verdict, PoolError> {
+        self.verify_admitted(self.admit()?, password, stored).await
+    }
+
+    /// Holds a place for a check to come, or says [`PoolError::Busy`] at once.
+    ///
+    /// For callers who have to ask a database before they know what to check: in a storm, who does not fit shall
+    /// cost no more than this. Never hold it in a line of unknown length.
+    pub fn admit(&self) -> Result<Admission, PoolError> {
+        self.threads.admit()
+    }
+
+    /// [`PasswordPool::verify`] in a place that is held; it is the job's from now on.
+    pub async fn verify_admitted(
+        &self,
+        admission: Admission,
+        password: PlainSecret,
+        stored: Option<String>,
+    ) -> Result<Verdict, PoolError> {
         let nobody = Arc::clone(&self.nobody);
         let check = move |hasher: &mut Hasher| judge(hasher, &password, stored.as_deref(), &nobody);
-        self.threads.run(self.queue_deadline, check).await?
+        self.threads.run_admitted(admission, self.queue_deadline, check).await?
     }
 
     /// Ends the pool: jobs in the queue and new ones get [`PoolError::Stopped`], running ones end.

@@ -48,6 +48,8 @@ struct Shared {
 struct State {
     queued: VecDeque<Job>,
     running: usize,
+    /// Places that are held for jobs still to come.
+    admitted: usize,
     stopping: bool,
 }
 
@@ -95,29 +97,56 @@ impl HashThreads {
         Ok(pool)
     }
 
-    /// Runs `work` on one of the threads, if it gets there within `deadline`.
-    ///
-    /// Needs a Tokio runtime with its timer on.
+    /// Takes a place, or refuses at once.
+    pub(super) fn admit(&self) -> Result<Admission, PoolError> {
+        let mut state = self.shared.lock();
+        if state.stopping {
+            return Err(PoolError::Stopped);
+        }
+        if state.queued.len() + state.running + state.admitted >= self.shared.places {
+            self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(PoolError::Busy);
+        }
+        state.admitted += 1;
+        Ok(Admission(Some(Arc::clone(&self.shared))))
+    }
+
+    /// Runs `work` in a place taken now.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         deadline: Duration,
         work: impl FnOnce(&mut Hasher) -> T + Send + 'static,
     ) -> Result<T, PoolError> {
+        self.run_admitted(self.admit()?, deadline, work).await
+    }
+
+    /// Runs `work` on one of the threads, if it gets there within `deadline`.
+    ///
+    /// Needs a Tokio runtime with its timer on.
+    pub(super) async fn run_admitted<T: Send + 'static>(
+        &self,
+        admission: Admission,
+        deadline: Duration,
+        work: impl FnOnce(&mut Hasher) -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
         let (reply, mut answer) = oneshot::channel();
         let ticket = Arc::new(Ticket::default());
-        self.admit(Job {
-            ticket: Arc::clone(&ticket),
-            queued_at: Instant::now(),
-            deadline,
-            work: Box::new(move |hasher| {
-                // A hasher that is left half-way is whole again after its memory is given back.
-                let outcome = catch_unwind(AssertUnwindSafe(|| work(hasher)));
-                let outcome = outcome.map_err(|_| PoolError::Failed(HashFailure::Panicked));
-                let panicked = outcome.is_err();
-                // Nobody may be there to hear it any more.
-                Done { panicked, answer: Box::new(move || drop(reply.send(outcome))) }
-            }),
-        })?;
+        self.enqueue(
+            admission,
+            Job {
+                ticket: Arc::clone(&ticket),
+                queued_at: Instant::now(),
+                deadline,
+                work: Box::new(move |hasher| {
+                    // A hasher that is left half-way is whole again after its memory is given back.
+                    let outcome = catch_unwind(AssertUnwindSafe(|| work(hasher)));
+                    let outcome = outcome.map_err(|_| PoolError::Failed(HashFailure::Panicked));
+                    let panicked = outcome.is_err();
+                    // Nobody may be there to hear it any more.
+                    Done { panicked, answer: Box::new(move || drop(reply.send(outcome))) }
+                }),
+            },
+        )?;
         let caller = Caller { ticket: &ticket, counts: &self.shared.counts };
 
         let outcome = match tokio::time::timeout(deadline, &mut answer).await {
@@ -174,18 +203,19 @@ impl HashThreads {
         }
     }
 
-    fn admit(&self, job: Job) -> Result<(), PoolError> {
+    /// The place goes from the admission to the job.
+    fn enqueue(&self, admission: Admission, job: Job) -> Result<(), PoolError> {
         {
             let mut state = self.shared.lock();
             if state.stopping {
+                // Given back by the admission, which locks as well.
+                drop(state);
                 return Err(PoolError::Stopped);
             }
-            if state.queued.len() + state.running >= self.shared.places {
-                self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
-                return Err(PoolError::Busy);
-            }
+            state.admitted -= 1;
             state.queued.push_back(job);
         }
+        admission.spend();
         self.shared.work_or_stop.notify_one();
         Ok(())
     }
@@ -194,6 +224,23 @@ impl HashThreads {
 impl Drop for HashThreads {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A place among those that wait and run, held for a job to come; given back when dropped.
+pub struct Admission(Option<Arc<Shared>>);
+
+impl Admission {
+    fn spend(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.lock().admitted -= 1;
+        }
     }
 }
 
@@ -288,203 +335,4 @@ impl Drop for Caller<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::Pin;
-    use std::sync::mpsc;
-    use std::task::Poll;
-
-    use super::*;
-
-    const CHEAP: HashParams = HashParams { memory_kib: 8, iterations: 1, parallelism: 1 };
-    const LONG: Duration = Duration::from_secs(600);
-
-    fn pool(threads: usize, queue: usize) -> Arc<HashThreads> {
-        let threads = NonZeroUsize::new(threads).expect("at least one");
-        Arc::new(HashThreads::start(CHEAP, threads, queue).expect("threads"))
-    }
-
-    /// Occupies one thread until it is opened (or dropped).
-    struct Gate {
-        open: mpsc::Sender<()>,
-        caller: tokio::task::JoinHandle<Result<&'static str, PoolError>>,
-    }
-
-    async fn occupy(pool: &Arc<HashThreads>) -> Gate {
-        let (open, opened) = mpsc::channel::<()>();
-        let (begin, begun) = oneshot::channel();
-        let pool = Arc::clone(pool);
-        let caller = tokio::spawn(async move {
-            let job = move |_: &mut Hasher| {
-                begin.send(()).expect("the test waits");
-                let _ = opened.recv();
-                "ran"
-            };
-            pool.run(LONG, job).await
-        });
-        begun.await.expect("the job begins");
-        Gate { open, caller }
-    }
-
-    async fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
-        std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
-    }
-
-    async fn is_refused_at_once(pool: &HashThreads) -> bool {
-        let mut one_more = Box::pin(pool.run(LONG, |_| ()));
-        poll_once(&mut one_more).await == Poll::Ready(Err(PoolError::Busy))
-    }
-
-    #[tokio::test]
-    async fn what_does_not_fit_is_refused_at_once_and_what_fits_runs() {
-        let pool = pool(1, 1);
-        let gate = occupy(&pool).await;
-        let mut queued = Box::pin(pool.run(LONG, |_| "queued"));
-        assert!(poll_once(&mut queued).await.is_pending());
-
-        assert!(is_refused_at_once(&pool).await);
-        assert_eq!((pool.queue_depth(), pool.running(), pool.counts().refused), (1, 1, 1));
-
-        gate.open.send(()).expect("the job waits");
-        assert_eq!(queued.await, Ok("queued"));
-        assert_eq!(gate.caller.await.expect("no panic"), Ok("ran"));
-        assert_eq!(pool.counts().run, 2);
-    }
-
-    #[tokio::test]
-    async fn without_a_queue_there_are_as_many_places_as_threads_and_an_answer_means_a_free_one() {
-        let pool = pool(2, 0);
-        let (one, two) = (occupy(&pool).await, occupy(&pool).await);
-        assert!(is_refused_at_once(&pool).await);
-
-        one.open.send(()).expect("the job waits");
-        assert_eq!(one.caller.await.expect("no panic"), Ok("ran"));
-        for _ in 0..100 {
-            assert_eq!(pool.run(LONG, |_| ()).await, Ok(()));
-        }
-        drop(two);
-    }
-
-    #[tokio::test]
-    async fn a_client_that_hangs_up_does_not_free_the_place_of_its_running_job() {
-        let pool = pool(1, 0);
-        let gate = occupy(&pool).await;
-
-        gate.caller.abort();
-        assert!(gate.caller.await.expect_err("aborted").is_cancelled());
-
-        assert_eq!(pool.running(), 1);
-        assert!(is_refused_at_once(&pool).await);
-        assert_eq!(pool.counts().abandoned, 0);
-    }
-
-    #[tokio::test]
-    async fn a_client_that_hangs_up_in_the_queue_keeps_its_place_and_costs_no_hash() {
-        let pool = pool(1, 2);
-        let gate = occupy(&pool).await;
-        let mut left = Box::pin(pool.run(LONG, |_| panic!("nobody waits for this")));
-        let mut waiting = Box::pin(pool.run(LONG, |_| "ran"));
-        assert!(poll_once::<_>(&mut left).await.is_pending());
-        assert!(poll_once(&mut waiting).await.is_pending());
-
-        drop::<Pin<Box<dyn Future<Output = Result<(), PoolError>>>>>(left);
-        assert_eq!((pool.queue_depth(), pool.counts().abandoned), (2, 1));
-        assert!(is_refused_at_once(&pool).await);
-
-        gate.open.send(()).expect("the job waits");
-        assert_eq!(waiting.await, Ok("ran"));
-        assert_eq!((pool.counts().run, pool.counts().panicked), (2, 0));
-    }
-
-    #[tokio::test]
-    async fn who_waited_too_long_is_answered_at_the_deadline_and_not_run_later() {
-        let pool = pool(1, 2);
-        let gate = occupy(&pool).await;
-
-        // Answered while the only thread is still busy.
-        let late = pool.run(Duration::ZERO, |_| panic!("too late to run")).await;
-        assert_eq!(late.map(|()| "ran"), Err(PoolError::Busy));
-        assert_eq!((pool.queue_depth(), pool.counts().expired), (1, 1));
-
-        gate.open.send(()).expect("the job waits");
-        assert_eq!(pool.run(LONG, |_| "ran").await, Ok("ran"));
-        assert_eq!((pool.counts().run, pool.counts().expired, pool.counts().panicked), (2, 1, 0));
-    }
-
-    #[tokio::test]
-    async fn a_thread_does_not_run_what_is_past_its_deadline_even_if_the_caller_has_not_noticed() {
-        let pool = pool(1, 2);
-        let ticket = Arc::new(Ticket::default());
-        let job = Job {
-            ticket: Arc::clone(&ticket),
-            queued_at: Instant::now(),
-            deadline: Duration::ZERO,
-            work: Box::new(|_| Done { answer: Box::new(|| ()), panicked: false }),
-        };
-
-        pool.admit(job).expect("there is room");
-        assert_eq!(pool.run(LONG, |_| "ran").await, Ok("ran"));
-
-        assert_eq!(ticket.place(), Place::Expired);
-        assert_eq!((pool.counts().run, pool.counts().expired), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn stopping_answers_those_who_wait_and_lets_running_jobs_end() {
-        let pool = pool(1, 1);
-        let gate = occupy(&pool).await;
-        let mut queued = Box::pin(pool.run(LONG, |_| "queued"));
-        assert!(poll_once(&mut queued).await.is_pending());
-
-        pool.stop();
-
-        assert_eq!(queued.await, Err(PoolError::Stopped));
-        assert_eq!(pool.run(LONG, |_| ()).await, Err(PoolError::Stopped));
-        gate.open.send(()).expect("the job waits");
-        assert_eq!(gate.caller.await.expect("no panic"), Ok("ran"));
-    }
-
-    #[tokio::test]
-    async fn threads_end_when_the_pool_is_dropped() {
-        let pool = pool(3, 1);
-        pool.run(LONG, |hasher| drop(hasher.hash(&crate::model::secret::PlainSecret::new("x".into()))))
-            .await
-            .expect("room");
-        let shared = Arc::downgrade(&pool.shared);
-
-        drop(pool);
-
-        // Each thread holds the shared state until its end.
-        while shared.strong_count() > 0 {
-            thread::yield_now();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_one_job_is_an_error_for_its_caller_and_for_nobody_else() {
-        let pool = pool(1, 1);
-
-        for _ in 0..3 {
-            // As `panic!`, without its trace among the test output.
-            let outcome = pool.run(LONG, |_| -> () { std::panic::resume_unwind(Box::new("a bug")) }).await;
-            assert_eq!(outcome, Err(PoolError::Failed(HashFailure::Panicked)));
-        }
-
-        assert_eq!(pool.run(LONG, |_| "ran").await, Ok("ran"));
-        assert_eq!((pool.counts().panicked, pool.running()), (3, 0));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn hash_threads_have_a_name_and_low_priority_and_the_others_keep_theirs() {
-        let priority = || rustix::process::getpriority_process(None).expect("our own");
-        let before = priority();
-
-        let (name, inside) = pool(1, 0)
-            .run(LONG, move |_| (thread::current().name().map(str::to_owned), priority()))
-            .await
-            .expect("room");
-
-        assert_eq!(name.as_deref(), Some("grantd-hash-0"));
-        assert_eq!((inside, priority()), (LOWEST_NICE, before));
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ mod first_start;
 mod first_start_refusals;
 mod fuzz_corpora;
 mod hostile_bodies;
+mod login_storm;
 mod outage;
 mod outage_writes;
 mod oxide_edges;
@@ -55,6 +56,7 @@ fn main() -> std::process::ExitCode {
         first_start_refusals::trials(),
         fuzz_corpora::trials(),
         hostile_bodies::trials(),
+        login_storm::trials(),
         outage::trials(),
         outage_writes::trials(),
         oxide_edges::trials(),

@@ -1,0 +1,28 @@
+//! The few numbers that may be given behind `cargo bench --bench NAME --`.
+
+use std::process::exit;
+
+/// Reads `--name number` pairs; every name must be known.
+pub(crate) fn read<const N: usize>(known: [(&'static str, u64); N]) -> [u64; N] {
+    let mut values = known.map(|(_, default)| default);
+    // cargo itself adds `--bench`.
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(name) = arguments.next() {
+        let place = known.iter().position(|(known, _)| name.strip_prefix("--") == Some(known));
+        let value = arguments.next().and_then(|value| value.parse().ok());
+        let (Some(place), Some(value)) = (place, value) else {
+            explain(&known);
+            exit(2);
+        };
+        values[place] = value;
+    }
+    values
+}
+
+#[expect(clippy::print_stderr, reason = "this is where a person reads it")]
+fn explain(known: &[(&str, u64)]) {
+    eprintln!("options, each with a number: ");
+    for (name, default) in known {
+        eprintln!("  --{name} {default}");
+    }
+}
