@@ -63,6 +63,10 @@
 //!   of them, and runs to its end when its client hangs up ([`app::to_its_end`]). [`protocol::throttle`] counts it by
 //!   account and source; where an account has lately logged in from, only its own failures count
 //!   ([`storage::known_sources`]).
+//! - **A request has one reading.** [`http::framing`] refuses whatever two servers could take for different requests, and
+//!   requests of one connection take turns, so that none changes the answer to another.
+//! - **No peer keeps us waiting.** Every wait for a head, a body, the taking of an answer and the next request has an end
+//!   ([`http::server::Patience`]), and there are fewer connections than file descriptors.
 //! - **Secrets are not logged.** They are [`PlainSecret`](model::secret::PlainSecret) (prints its type) until they
 //!   are hashed, and no header, query string or body reaches a log line ([`telemetry`]).
 //! - **Time and randomness have one source each**: [`app::clock`] and [`app::random`]; a lint forbids others.
@@ -89,6 +93,8 @@
 //! | two instances rotate keys at once | compare-and-set statements and unique indexes ([`storage::signing_keys`]) |
 //! | a parameter is sent twice, or two ways of authentication | [`Params`](protocol::params::Params) and [`Presented`](protocol::client_auth::Presented) refuse them |
 //! | another client's token, more scope, another audience | [`protocol::grants`], before anything is written |
+//! | request smuggling: two lengths, a length and chunks, signs and spaces where none belong, a bare line feed | [`http::framing`] refuses the head and the connection ends |
+//! | slow heads, slow bodies, readers that never read, more connections than descriptors | [`http::server::Patience`] and the bounds of [`http::server`] |
 //! | a body that grows when it is unpacked, or never ends | refused or cut off before it is read ([`http::form`]); no decompressor is in the binary |
 //! | escape sequences or new lines in what reaches a log or a terminal | every field is escaped ([`telemetry`]), and what commands print too |
 //! | a clock that jumps makes sessions or keys vanish | [`Steadiness`](app::clock::Steadiness) |

@@ -1,6 +1,7 @@
 //! Settings -> App -> Server: puts the rooms together and runs them until they are told to stop.
 
 mod actor;
+mod descriptors;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use actix_web::web::Data;
 use crate::app::clock::Clock;
 use crate::app::open::{KeySource, Parts, StartError};
 use crate::app::{App, Policy};
-use crate::http::server::{Bound, Listener, bind_management, bind_public};
+use crate::http::server::{Bound, Listener, Patience, bind_management, bind_public};
 use crate::http::tls::{CertificateFiles, ReloadingCertificate, TlsError};
 use crate::http::{Draining, HttpState, TrustedProxies};
 use crate::model::time::Ttl;
@@ -184,6 +185,7 @@ impl Server {
             }
             None => None,
         };
+        descriptors::raise_limit();
         let app = open_app(settings, Purpose::Serve, Clock::default()).await?;
         Self::bind(settings, app, certificate)
     }
@@ -198,6 +200,7 @@ impl Server {
         let draining = Draining::default();
         let server = &settings.server;
         let grace = server.shutdown_grace.as_duration();
+        let connections = descriptors::connections(settings);
         let origins = settings.cors.allowed_origins.clone();
         let state =
             Data::new(HttpState::new(Arc::clone(&app), server.issuer.path(), origins, draining.clone()));
@@ -205,6 +208,8 @@ impl Server {
         let public = Listener {
             address: server.listen,
             workers: server.workers,
+            max_connections: connections.public,
+            patience: Patience::default(),
             certificate: certificate.clone(),
             trusted_proxies: TrustedProxies::new(server.trusted_proxies.iter().copied()),
             grace,
@@ -220,6 +225,8 @@ impl Server {
                 let listener = Listener {
                     address,
                     workers: 1,
+                    max_connections: connections.management,
+                    patience: Patience::default(),
                     certificate: None,
                     trusted_proxies: TrustedProxies::new([]),
                     grace,

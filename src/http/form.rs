@@ -1,7 +1,5 @@
 //! Reads the form body of an OAuth request: type, coding, size and time are judged here, before a byte is parsed.
 
-use std::time::Duration;
-
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{BytesMut, Payload};
@@ -10,15 +8,17 @@ use futures_util::StreamExt as _;
 use crate::protocol::error::TokenError;
 use crate::protocol::params::Params;
 
+use super::connection::body_patience;
+
 /// The largest body that is read, 16 KiB.
 pub(super) const LIMIT: usize = 16 * 1024;
-/// How long the whole body may take; actix has no timer for it.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads and parses the body.
 pub(super) async fn read(request: &HttpRequest, body: Payload) -> Result<Params, TokenError> {
     check_headers(request)?;
-    let body = tokio::time::timeout(PATIENCE, collect(body)).await.map_err(|_| TokenError::BodyTimeout)??;
+    // actix has no timer for it.
+    let read = tokio::time::timeout(body_patience(request), collect(body));
+    let body = read.await.map_err(|_| TokenError::BodyTimeout)??;
     Ok(Params::parse(&body)?)
 }
 

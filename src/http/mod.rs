@@ -1,11 +1,14 @@
 //! The HTTP door: bytes in, protocol types out, and back. Which path leads where is said here and nowhere else.
 
 pub mod client_address;
+mod connection;
 mod cors;
 mod documents;
 mod draining;
 mod fallback;
 pub mod form;
+pub mod framing;
+mod guarded_stream;
 mod health;
 mod pages;
 pub mod root_span;
@@ -13,6 +16,7 @@ pub mod server;
 mod state;
 pub mod tls;
 mod token;
+mod transport;
 pub mod views;
 
 use actix_web::web::{self, Data, ServiceConfig};

@@ -1,30 +1,39 @@
 //! The listeners: binds them, says what each answers with, and stops them in good order.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server as Running, ServerHandle};
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, KeepAlive};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::App as Routes;
+use actix_web::dev::{AppConfig, Server as Running, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
-use actix_web::{App as Routes, HttpServer};
+use socket2::SockRef;
+use tokio::net::TcpStream;
 use tracing_actix_web::TracingLogger;
 
 use crate::telemetry::metrics::http_metrics;
 
 use super::client_address::{TrustedProxies, client_address};
+use super::connection::{refuse_rejected, take_turns};
+use super::guarded_stream::GuardedStream;
 use super::root_span::{GrantdRootSpan, request_id_header};
 use super::state::HttpState;
 use super::tls::{ReloadingCertificate, server_config};
+use super::transport::Transport;
 use super::{draining, fallback};
 
-/// How long a client may take to send the head of a request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a connection may lie idle between requests.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long a client may take to hear the end of a connection.
+pub use super::connection::Patience;
+
+/// How long a client may take to hear the end of a connection whose request we did not read to the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// Connections that the kernel has taken and we have not; it may hold fewer (`net.core.somaxconn`).
+const QUEUE: i32 = 2048;
 
 /// How a listener is to be set up.
 pub struct Listener {
@@ -32,6 +41,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Threads that serve it.
     pub workers: usize,
+    /// Connections at once; further ones wait until one ends. Shared evenly among the workers.
+    pub max_connections: usize,
+    /// How long peers may take.
+    pub patience: Patience,
     /// The certificate, if it speaks TLS.
     pub certificate: Option<Arc<ReloadingCertificate>>,
     /// Whose forwarding headers are believed.
@@ -72,36 +85,57 @@ enum Surface {
 }
 
 fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Result<Bound> {
-    let trusted_proxies = listener.trusted_proxies;
-    let server = HttpServer::new(move || {
-        // The last `wrap` is the first to see a request: who asks, the span with the id, the id in the answer,
-        // metrics, the state of draining, the headers of every answer.
-        Routes::new()
-            .app_data(trusted_proxies.clone())
-            .wrap(from_fn(fallback::safe_headers))
-            .wrap(from_fn(draining::announce))
-            .wrap(from_fn(http_metrics))
-            .wrap(from_fn(request_id_header))
-            .wrap(TracingLogger::<GrantdRootSpan>::new())
-            .wrap(from_fn(client_address))
-            .configure(|config| match surface {
-                Surface::Public => super::public(state.clone())(config),
-                Surface::Management => super::management(state.clone())(config),
-            })
-    })
-    .workers(listener.workers)
-    .disable_signals()
-    .client_request_timeout(HEAD_PATIENCE)
-    .client_disconnect_timeout(CLOSE_PATIENCE)
-    .keep_alive(KEEP_ALIVE)
-    .shutdown_timeout(listener.grace.as_secs().max(1));
+    let socket = TcpListener::bind(listener.address)?;
+    // A flood fills the queue that others wait in; std's own is short.
+    SockRef::from(&socket).listen(QUEUE)?;
+    let address = socket.local_addr()?;
+    let Listener { patience, trusted_proxies, workers, .. } = listener;
+    let tls = listener.certificate.map(|certificate| Arc::new(server_config(certificate)));
+    let server = Running::build()
+        .workers(workers)
+        .max_concurrent_connections(listener.max_connections.div_ceil(workers.max(1)).max(1))
+        .disable_signals()
+        .shutdown_timeout(listener.grace.as_secs().max(1))
+        .listen("grantd", socket, move || {
+            // The last `wrap` is the first to see a request: whose turn it is, who asks, the span with the id, the id
+            // in the answer, metrics, the state of draining, the headers of every answer, what was refused already.
+            let routes = Routes::new()
+                .app_data(trusted_proxies.clone())
+                .wrap(from_fn(refuse_rejected))
+                .wrap(from_fn(fallback::safe_headers))
+                .wrap(from_fn(draining::announce))
+                .wrap(from_fn(http_metrics))
+                .wrap(from_fn(request_id_header))
+                .wrap(TracingLogger::<GrantdRootSpan>::new())
+                .wrap(from_fn(client_address))
+                .wrap(from_fn(take_turns))
+                .configure(|config| match surface {
+                    Surface::Public => super::public(state.clone())(config),
+                    Surface::Management => super::management(state.clone())(config),
+                });
+            let routes = routes.into_factory().map_err(|error| error.error_response());
+            let requests = HttpService::build()
+                // Time is kept by the stream.
+                .keep_alive(KeepAlive::Os)
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(CLOSE_PATIENCE)
+                .local_addr(address)
+                .on_connect_ext(|stream: &GuardedStream, data| {
+                    data.insert(Rc::clone(stream.connection()));
+                })
+                .h1(map_config(routes, |()| AppConfig::default()));
 
-    let server = match &listener.certificate {
-        Some(certificate) => {
-            server.bind_rustls_0_23(listener.address, server_config(Arc::clone(certificate)))?
-        }
-        None => server.bind(listener.address)?,
-    };
-    let address = server.addrs().first().copied().unwrap_or(listener.address);
+            let tls = tls.clone();
+            let streams = fn_service(move |socket: TcpStream| {
+                let tls = tls.clone();
+                async move {
+                    let transport = Transport::accept(socket, tls, patience.head).await;
+                    let transport = transport.map_err(DispatchError::Io)?;
+                    let peer = transport.peer_address();
+                    Ok((GuardedStream::new(transport, patience), peer))
+                }
+            });
+            streams.and_then(requests)
+        })?;
     Ok(Bound { address, running: server.run() })
 }

@@ -153,15 +153,15 @@ impl ResolvesServerCert for ReloadingCertificate {
     }
 }
 
-/// The configuration for `HttpServer::listen_rustls_0_23`: TLS 1.2 and 1.3, no client certificates.
-///
-/// ALPN is left empty: actix-web adds `http/1.1`, and `h2` must not be offered, since nothing here speaks it.
+/// The configuration of the listener: TLS 1.2 and 1.3, HTTP/1.1, no client certificates.
 pub fn server_config(certificate: Arc<ReloadingCertificate>) -> ServerConfig {
-    ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("aws-lc-rs has cipher suites for TLS 1.2 and 1.3")
         .with_no_client_auth()
-        .with_cert_resolver(certificate)
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
 }
 
 /// Follows the files until the task is dropped, and logs each change once.

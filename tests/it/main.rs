@@ -12,7 +12,10 @@ mod first_start;
 mod first_start_refusals;
 mod fuzz_corpora;
 mod hostile_bodies;
+mod hostile_heads;
+mod hostile_logs;
 mod login_storm;
+mod many_connections;
 mod outage;
 mod outage_writes;
 mod oxide_edges;
@@ -28,6 +31,7 @@ mod reseal;
 mod rules;
 mod signing_keys;
 mod signing_keys_elsewhere;
+mod slow_peers;
 mod storage;
 mod storage_audit;
 mod storage_families;
@@ -56,7 +60,10 @@ fn main() -> std::process::ExitCode {
         first_start_refusals::trials(),
         fuzz_corpora::trials(),
         hostile_bodies::trials(),
+        hostile_heads::trials(),
+        hostile_logs::trials(),
         login_storm::trials(),
+        many_connections::trials(),
         outage::trials(),
         outage_writes::trials(),
         oxide_edges::trials(),
@@ -72,6 +79,7 @@ fn main() -> std::process::ExitCode {
         rules::trials(),
         signing_keys::trials(),
         signing_keys_elsewhere::trials(),
+        slow_peers::trials(),
         storage::trials(),
         storage_audit::trials(),
         storage_families::trials(),

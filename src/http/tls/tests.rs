@@ -142,7 +142,7 @@ fn after_a_reload_new_connections_get_the_new_certificate_and_old_ones_go_on() {
 fn tls_1_2_and_1_3_are_spoken_and_http_2_is_never_offered() {
     let own = made();
     let config = server_config(Disk::with(&own).certificate());
-    assert!(config.alpn_protocols.is_empty());
+    assert_eq!(config.alpn_protocols, [b"http/1.1"]);
     let config = Arc::new(config);
 
     for (version, expected) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {

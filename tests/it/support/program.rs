@@ -39,7 +39,12 @@ impl Home {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_grantd"));
-        command.args(arguments).current_dir(self.path()).env_clear();
+        command.args(arguments);
+        self.furnish(command)
+    }
+
+    fn furnish(&self, mut command: Command) -> Command {
+        command.current_dir(self.path()).env_clear();
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         for (name, value) in &self.environment {
             command.env(name, value);
@@ -78,7 +83,19 @@ impl Home {
 
     /// Starts `serve`, or another command that serves, and waits until it listens.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Served {
-        let mut child = self.command(arguments).spawn().expect("the binary starts");
+        Self::served(self.command(arguments))
+    }
+
+    /// The same after a line of shell, such as `ulimit -n 64`.
+    pub(crate) fn serve_after(&self, line: &str, arguments: &[&str]) -> Served {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{line}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_grantd")]);
+        command.args(arguments);
+        Self::served(self.furnish(command))
+    }
+
+    fn served(mut command: Command) -> Served {
+        let mut child = command.spawn().expect("the binary starts");
         let (said, lines) = channel();
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -148,16 +165,16 @@ impl Served {
         self.log.lock().expect("nobody panics here").clone()
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end and gives all it logged.
     pub(crate) fn log_to_the_end(mut self) -> String {
         self.child.wait().expect("it ends");
         self.reader.take().expect("one reader").join().expect("nobody panics here");
         self.log()
-    }
-
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Sends SIGTERM, without waiting.

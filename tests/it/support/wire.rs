@@ -42,9 +42,30 @@ impl Wire {
         Answer { status, headers, body: String::from_utf8(body).expect("text") }
     }
 
+    /// Reads one answer to a HEAD request, which announces a body and has none.
+    pub(crate) async fn head_only(&mut self) -> Answer {
+        let (status, headers) = self.head().await;
+        Answer { status, headers, body: String::new() }
+    }
+
     /// Whether the server ends the connection, having said nothing more.
     pub(crate) async fn ends(&mut self) -> bool {
         self.read.is_empty() && !self.more().await
+    }
+
+    /// Whether the server says nothing and keeps the connection for so long.
+    pub(crate) async fn is_kept_for(&mut self, time: Duration) -> bool {
+        let mut byte = [0; 1];
+        tokio::time::timeout(time, self.stream.peek(&mut byte)).await.is_err()
+    }
+
+    /// Sends what is given one byte at a time with a pause after each, until the server has had enough.
+    pub(crate) async fn trickle(&mut self, bytes: impl AsRef<[u8]>, pause: Duration) {
+        for byte in bytes.as_ref() {
+            if self.stream.write_all(&[*byte]).await.is_err() || !self.is_kept_for(pause).await {
+                return;
+            }
+        }
     }
 
     /// Reads status and headers.
@@ -57,6 +78,7 @@ impl Wire {
         };
         let head: Vec<u8> = self.read.drain(..end + 4).collect();
         let head = String::from_utf8(head).expect("text");
+        assert!(head.starts_with("HTTP/1."), "an answer begins here: {head:?}");
         let mut lines = head.trim_end().split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status line");
         let headers = lines.map(|line| {

@@ -1,0 +1,181 @@
+//! What the stream of a connection and the requests on it must know of each other. Must not know sockets.
+//!
+//! Requests of one connection take turns: the next one is let in when the answer to the last is made. actix-http
+//! would read up to 16 ahead, apply what it has read to answers that are not written yet (a HEAD behind a GET takes the
+//! GET's body away), go on answering behind `Connection: close`, and spin while its buffer is full.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpRequest, HttpResponse};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::framing::Refusal;
+use super::root_span::record_cause;
+
+/// How long a peer may take for what it owes us.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the head of a request from its first byte, for a TLS handshake, and for the first byte of a connection.
+    pub head: Duration,
+    /// For the whole body of a request.
+    pub body: Duration,
+    /// For taking an answer that does not fit into the buffers of the network.
+    pub write: Duration,
+    /// Between an answer and the next request.
+    pub keep_alive: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            body: Duration::from_secs(5),
+            write: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Why the stream let in a stand-in instead of the request that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Rejection {
+    /// It could be read in two ways, or not at all.
+    #[error(transparent)]
+    Malformed(#[from] Refusal),
+    /// Its head did not come in time.
+    #[error("the head of the request did not come in time")]
+    TooSlow,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    patience: Patience,
+    /// A request was let in and has no answer yet.
+    busy: Cell<bool>,
+    /// When the last turn ended, and before the first: when the connection began.
+    free_since: Cell<Instant>,
+    /// Who wants to know when the turn ends.
+    waiting: RefCell<Option<Waker>>,
+    rejection: Cell<Option<Rejection>>,
+    /// Whether no further request will be let in.
+    last: Cell<bool>,
+}
+
+impl Connection {
+    pub(super) fn new(patience: Patience) -> Rc<Self> {
+        Rc::new(Self {
+            patience,
+            busy: Cell::new(false),
+            free_since: Cell::new(Instant::now()),
+            waiting: RefCell::new(None),
+            rejection: Cell::new(None),
+            last: Cell::new(false),
+        })
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.get()
+    }
+
+    pub(super) fn free_since(&self) -> Instant {
+        self.free_since.get()
+    }
+
+    /// A request is let in; nothing more until it has its answer.
+    pub(super) fn begin_turn(&self) {
+        self.busy.set(true);
+    }
+
+    /// The stand-in that is let in is to be refused, and is the last of the connection.
+    pub(super) fn reject(&self, rejection: Rejection) {
+        self.rejection.set(Some(rejection));
+        self.end_after_this();
+    }
+
+    /// The answer that is being made says `Connection: close`.
+    pub(super) fn end_after_this(&self) {
+        self.last.set(true);
+    }
+
+    /// Wakes this task when the turn ends.
+    pub(super) fn wait_for_turn(&self, context: &Context<'_>) {
+        *self.waiting.borrow_mut() = Some(context.waker().clone());
+    }
+
+    fn end_turn(&self) {
+        self.busy.set(false);
+        self.free_since.set(Instant::now());
+        let waiting = self.waiting.borrow_mut().take();
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+}
+
+/// How long the body of this request may take.
+pub(super) fn body_patience(request: &HttpRequest) -> Duration {
+    let connection = request.conn_data::<Rc<Connection>>();
+    connection.map_or_else(Patience::default, |connection| connection.patience).body
+}
+
+/// The turn of a request; over when the answer is made, or when nobody waits for it any more.
+struct Turn(Rc<Connection>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.end_turn();
+    }
+}
+
+/// Middleware: ends the turn of a request. Must be the first to see it.
+pub(super) async fn take_turns<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let Some(connection) = request.conn_data::<Rc<Connection>>().cloned() else {
+        return next.call(request).await;
+    };
+    let turn = Turn(connection);
+    let mut response = next.call(request).await?;
+    if turn.0.last.get() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+/// Middleware: answers the stand-in of a request that was refused. It is inside of logs, metrics and the request id, so
+/// that a refusal has them as every other answer.
+pub(super) async fn refuse_rejected<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let rejection = request.conn_data::<Rc<Connection>>().and_then(|connection| connection.rejection.get());
+    let Some(rejection) = rejection else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    record_cause(request.request(), rejection);
+    let (status, error) = match rejection {
+        Rejection::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+        Rejection::Malformed(Refusal::TooLarge) => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request_too_large")
+        }
+        Rejection::Malformed(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+    };
+    let body = json!({"error": error, "error_description": sentence(&rejection.to_string())});
+    Ok(request.into_response(HttpResponse::build(status).json(body)))
+}
+
+/// With a capital letter and a full stop, as errors for callers are.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}
