@@ -15,7 +15,7 @@ use actix_web::web::Data;
 use crate::app::clock::Clock;
 use crate::app::open::{KeySource, Parts, StartError};
 use crate::app::{App, Policy};
-use crate::http::server::{Bound, Listener, Patience, bind_management, bind_public};
+use crate::http::server::{Bound, Door, Listener, Patience, bind_management, bind_public};
 use crate::http::tls::{CertificateFiles, ReloadingCertificate, TlsError};
 use crate::http::{Draining, HttpState, TrustedProxies};
 use crate::model::time::Ttl;
@@ -260,8 +260,11 @@ impl Server {
     /// Serves until `stop` ends, then lets what is under way finish.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         self.announce();
-        let handles: Vec<_> =
-            [Some(&self.public), self.management.as_ref()].into_iter().flatten().map(Bound::handle).collect();
+        let listeners: Vec<_> = [Some(&self.public), self.management.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|bound| (bound.handle(), Arc::clone(&bound.door)))
+            .collect();
         let background = [
             actix_web::rt::spawn(Arc::clone(&self.app).run_background()),
             actix_web::rt::spawn(upkeep_metrics()),
@@ -278,7 +281,7 @@ impl Server {
         let outcome = match ended {
             Some(ended) => ended.map_err(io::Error::other).flatten().map_err(ServeError::Failed),
             None => {
-                drain(&self.draining, self.grace, &handles).await;
+                drain(&self.draining, self.grace, &listeners).await;
                 Ok(())
             }
         };
@@ -317,14 +320,15 @@ impl Server {
     }
 }
 
-/// Readiness fails, new connections are served for a moment and closed, what is under way finishes, all ends.
-async fn drain(draining: &Draining, grace: Duration, handles: &[ServerHandle]) {
+/// Readiness fails, new connections are served for a moment and then refused, what is under way finishes, all ends.
+async fn drain(draining: &Draining, grace: Duration, listeners: &[(ServerHandle, Arc<Door>)]) {
     tracing::info!("stopping: requests under way may finish");
     draining.begin();
     let ended = tokio::time::timeout(grace, async {
         tokio::time::sleep(FAREWELL.min(grace / 4)).await;
-        for handle in handles {
+        for (handle, door) in listeners {
             handle.pause().await;
+            door.close();
         }
         // Quiet for a moment, not just now: an answer that is made is not yet sent, and a request may still arrive on
         // a connection that was kept.
@@ -341,7 +345,7 @@ async fn drain(draining: &Draining, grace: Duration, handles: &[ServerHandle]) {
         );
     }
     // What is left are idle connections, which nobody needs to wait for.
-    for handle in handles {
+    for (handle, _) in listeners {
         handle.stop(false).await;
     }
     tracing::info!("stopped");

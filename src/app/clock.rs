@@ -52,9 +52,14 @@ impl Clock {
 
     /// Lets time pass on a manual clock; the system's clock is not ours to move.
     pub fn advance(&self, by: Ttl) {
+        self.advance_millis(by.as_millis());
+    }
+
+    /// The same in milliseconds.
+    pub fn advance_millis(&self, by: i64) {
         if let Self::Manual(clock) = self {
-            clock.wall_millis.fetch_add(by.as_millis(), Ordering::SeqCst);
-            clock.steady_millis.fetch_add(by.as_millis(), Ordering::SeqCst);
+            clock.wall_millis.fetch_add(by, Ordering::SeqCst);
+            clock.steady_millis.fetch_add(by, Ordering::SeqCst);
         }
     }
 

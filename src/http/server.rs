@@ -59,6 +59,22 @@ pub struct Bound {
     pub address: SocketAddr,
     /// The server, a future that ends when it is stopped.
     pub running: Running,
+    /// To turn new connections away.
+    pub door: Arc<Door>,
+}
+
+/// The socket that new connections come in by.
+#[derive(Debug)]
+pub struct Door(TcpListener);
+
+impl Door {
+    /// From now on new connections are refused at once, so that a load balancer asks another instance. A server that
+    /// only stops to accept leaves them in the system's queue, where they wait and are cut off in the end.
+    pub fn close(&self) {
+        if let Err(cause) = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Read) {
+            tracing::warn!(%cause, "new connections cannot be refused");
+        }
+    }
 }
 
 impl Bound {
@@ -88,7 +104,7 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
     let socket = TcpListener::bind(listener.address)?;
     // A flood fills the queue that others wait in; std's own is short.
     SockRef::from(&socket).listen(QUEUE)?;
-    let address = socket.local_addr()?;
+    let (address, door) = (socket.local_addr()?, Arc::new(Door(socket.try_clone()?)));
     let Listener { patience, trusted_proxies, workers, .. } = listener;
     let tls = listener.certificate.map(|certificate| Arc::new(server_config(certificate)));
     let server = Running::build()
@@ -137,5 +153,5 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
             });
             streams.and_then(requests)
         })?;
-    Ok(Bound { address, running: server.run() })
+    Ok(Bound { address, running: server.run(), door })
 }

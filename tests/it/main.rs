@@ -6,20 +6,26 @@
 mod audit;
 mod audit_commands;
 mod clock_jumps;
+mod crashes;
 mod cross_origin;
 mod documents;
+mod draining;
 mod first_start;
 mod first_start_refusals;
+mod fsyncs;
 mod fuzz_corpora;
+mod history;
 mod hostile_bodies;
 mod hostile_heads;
 mod hostile_logs;
+mod instances;
 mod login_storm;
 mod many_connections;
 mod outage;
 mod outage_writes;
 mod oxide_edges;
 mod pages;
+mod postgres_crashes;
 mod program;
 mod pyjwt;
 mod races;
@@ -28,9 +34,11 @@ mod refresh_bounds;
 mod refresh_model;
 mod requests;
 mod reseal;
+mod rolling_restart;
 mod rules;
 mod signing_keys;
 mod signing_keys_elsewhere;
+mod skewed_clocks;
 mod slow_peers;
 mod storage;
 mod storage_audit;
@@ -46,6 +54,7 @@ mod tidy;
 mod tls;
 mod token_endpoint;
 mod user_address;
+mod verifiers;
 
 fn main() -> std::process::ExitCode {
     // Before any test touches jsonwebtoken, which settles on a provider at its first use.
@@ -54,20 +63,26 @@ fn main() -> std::process::ExitCode {
         audit::trials(),
         audit_commands::trials(),
         clock_jumps::trials(),
+        crashes::trials(),
         cross_origin::trials(),
         documents::trials(),
+        draining::trials(),
         first_start::trials(),
         first_start_refusals::trials(),
+        fsyncs::trials(),
         fuzz_corpora::trials(),
+        history::trials(),
         hostile_bodies::trials(),
         hostile_heads::trials(),
         hostile_logs::trials(),
+        instances::trials(),
         login_storm::trials(),
         many_connections::trials(),
         outage::trials(),
         outage_writes::trials(),
         oxide_edges::trials(),
         pages::trials(),
+        postgres_crashes::trials(),
         program::trials(),
         pyjwt::trials(),
         races::trials(),
@@ -76,9 +91,11 @@ fn main() -> std::process::ExitCode {
         refresh_model::trials(),
         requests::trials(),
         reseal::trials(),
+        rolling_restart::trials(),
         rules::trials(),
         signing_keys::trials(),
         signing_keys_elsewhere::trials(),
+        skewed_clocks::trials(),
         slow_peers::trials(),
         storage::trials(),
         storage_audit::trials(),
@@ -94,5 +111,6 @@ fn main() -> std::process::ExitCode {
         tls::trials(),
         token_endpoint::trials(),
         user_address::trials(),
+        verifiers::trials(),
     ])
 }

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use crate::support::database::{DatabaseKind, TestDatabase};
-use crate::support::runner::{Absence, missing, outcome_of, trials};
+use crate::support::runner::{Absence, missing, not_here, outcome_of, trials};
 
 trials! {
     both: [what_is_written_is_read_back, two_tests_never_share_a_database],
@@ -84,6 +84,9 @@ fn what_is_missing_is_counted_here_and_fails_in_ci() {
     assert!(matches!(here, Ok(Completion::Ignored { reason: Some(why) }) if why == "no moon"));
     let failed = in_ci.err().expect("CI has everything");
     assert!(failed.message().is_some_and(|message| message.starts_with("no moon")));
+
+    let rare = on_its_own_thread(|| outcome_of(|| not_here("no comet".into()), Absence::IsFailure));
+    assert!(matches!(rare, Ok(Completion::Ignored { reason: Some(why) }) if why == "no comet"));
 }
 
 /// A trial inside a trial needs a thread, as every trial has one.

@@ -1,6 +1,9 @@
 //! What the tests stand on: the runner, the databases, the server, and other people's tools.
 
+pub(crate) mod cluster;
 pub(crate) mod database;
+pub(crate) mod figures;
+pub(crate) mod nginx;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod python;
@@ -8,4 +11,6 @@ pub(crate) mod refusal;
 pub(crate) mod relay;
 pub(crate) mod runner;
 pub(crate) mod server;
+pub(crate) mod strace;
+pub(crate) mod switchboard;
 pub(crate) mod wire;

@@ -82,7 +82,7 @@ impl Server {
             return Ok(Some(Self::at(url, None)));
         }
         let Some(programs) = find_programs() else { return Ok(None) };
-        let cluster = Cluster::start(&programs)?;
+        let cluster = Cluster::start(&programs, FORGETFUL)?;
         Ok(Some(Self::at(cluster.url(), Some(cluster))))
     }
 
@@ -149,13 +149,13 @@ impl Server {
 }
 
 /// A server process of our own, its directory, and the shell that outlives us.
-struct Cluster {
+pub(super) struct Cluster {
     directory: TempDir,
     watchdog: Child,
 }
 
 /// Where the server programs are, and as whom they run.
-struct Programs {
+pub(super) struct Programs {
     directory: PathBuf,
     account: Option<Account>,
 }
@@ -178,7 +178,8 @@ impl Programs {
         command
     }
 
-    fn run(&self, program: &str, arguments: &[&str], at: &Path) -> Result<(), String> {
+    /// Runs one of them to its end in a cluster's directory.
+    pub(super) fn run(&self, program: &str, arguments: &[&str], at: &Path) -> Result<(), String> {
         let mut command = self.command(self.directory.join(program));
         let output = command.args(arguments).current_dir(at).env("LC_ALL", "C").output();
         let output = output.map_err(|e| format!("cannot run {program}: {e}"))?;
@@ -195,7 +196,18 @@ impl Programs {
 }
 
 impl Cluster {
-    fn start(programs: &Programs) -> Result<Self, String> {
+    /// An empty cluster with these settings, running.
+    pub(super) fn start(programs: &Programs, settings: &str) -> Result<Self, String> {
+        let initdb = ["-D", "data", "-U", "grantd", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"];
+        Self::make(programs, settings, |at| programs.run("initdb", &initdb, at))
+    }
+
+    /// A cluster whose `data` directory is made by `fill`, with these settings, running.
+    pub(super) fn make(
+        programs: &Programs,
+        settings: &str,
+        fill: impl FnOnce(&Path) -> Result<(), String>,
+    ) -> Result<Self, String> {
         // Under /tmp, because a socket's path has about 100 bytes and TMPDIR can be longer.
         let directory = tempfile::Builder::new().prefix("grantd-pg-").tempdir_in("/tmp");
         let directory =
@@ -208,7 +220,7 @@ impl Cluster {
 
         // First of all the watchdog, so that nothing stays if we are killed in the midst of this.
         let cluster = Self { watchdog: watchdog(programs, at).map_err(prepare)?, directory };
-        match cluster.initialize(programs) {
+        match fill(cluster.path()).and_then(|()| cluster.configure(programs, settings)) {
             Ok(()) => Ok(cluster),
             Err(mut why) => {
                 let log = std::fs::read_to_string(cluster.directory.path().join("log")).unwrap_or_default();
@@ -219,46 +231,54 @@ impl Cluster {
         }
     }
 
-    fn initialize(&self, programs: &Programs) -> Result<(), String> {
-        let at = self.directory.path();
-        let initdb = ["-D", "data", "-U", "grantd", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"];
-        programs.run("initdb", &initdb, at)?;
-
+    fn configure(&self, programs: &Programs, settings: &str) -> Result<(), String> {
+        let at = self.path();
         let configure = |e: std::io::Error| format!("cannot configure the throwaway Postgres: {e}");
         let file = at.join("data/postgresql.conf");
         let written = std::fs::read_to_string(&file).map_err(configure)?;
-        std::fs::write(&file, written + &settings(at)).map_err(configure)?;
+        std::fs::write(&file, written + &place(at) + settings).map_err(configure)?;
 
         programs.run("pg_ctl", &["-D", "data", "-l", "log", "-w", "-t", "60", "start"], at)
     }
 
-    fn url(&self) -> Url {
+    /// Its directory: data in `data`, what the server says in `log`, its socket beside them.
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A database of it that is there from the beginning.
+    pub(super) fn url(&self) -> Url {
         let mut url = Url::parse("postgres://grantd@localhost:5432/postgres").expect("a URL");
         url.query_pairs_mut().append_pair("host", &self.directory.path().to_string_lossy());
         url
     }
 
-    fn stop(mut self) {
+    /// Ends it for good.
+    pub(super) fn stop(mut self) {
         drop(self.watchdog.stdin.take());
         let _ = self.watchdog.wait();
     }
 }
 
-fn settings(directory: &Path) -> String {
+fn place(directory: &Path) -> String {
     format!(
         "
 listen_addresses = ''
 unix_socket_directories = '{}'
 port = 5432
 max_connections = 400
-fsync = off
-synchronous_commit = off
-full_page_writes = off
 autovacuum = off
 ",
         directory.display()
     )
 }
+
+/// For tests that stop no Postgres: nothing waits for the disk.
+const FORGETFUL: &str = "
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+";
 
 /// Starts what stops the cluster when the other end of its stdin closes: in [`stop`], or when we are killed.
 fn watchdog(programs: &Programs, at: &Path) -> std::io::Result<Child> {
@@ -269,7 +289,7 @@ fn watchdog(programs: &Programs, at: &Path) -> std::io::Result<Child> {
 }
 
 /// The first place with both programs: PATH, Debian's and Red Hat's directories from the newest version down, `pg_config`.
-fn find_programs() -> Option<Programs> {
+pub(super) fn find_programs() -> Option<Programs> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&on_path).filter_map(|directory| {
         // A link on PATH may stand alone; its target has the other programs beside it.

@@ -38,8 +38,14 @@ impl Home {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_grantd"));
-        command.args(arguments);
+        self.command_under(&[], arguments)
+    }
+
+    /// The binary as another program starts it: `strace` and its options, or nothing.
+    fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
+        let mut words = starter.iter().copied().chain([env!("CARGO_BIN_EXE_grantd")]);
+        let mut command = Command::new(words.next().expect("at least the binary"));
+        command.args(words).args(arguments);
         self.furnish(command)
     }
 
@@ -63,6 +69,20 @@ impl Home {
         Ended::of(child.wait_with_output().expect("the binary ends"))
     }
 
+    /// Runs a command under another program to its end.
+    pub(crate) fn run_under(&self, starter: &[&str], arguments: &[&str]) -> Ended {
+        let child = self.command_under(starter, arguments).spawn().expect("the binary starts");
+        Ended::of(child.wait_with_output().expect("the binary ends"))
+    }
+
+    /// Runs a command and kills it `after` a while, if it has not ended by then.
+    pub(crate) fn run_and_kill(&self, arguments: &[&str], after: Duration) -> Ended {
+        let mut child = self.command(arguments).spawn().expect("the binary starts");
+        std::thread::sleep(after);
+        let _ended_already = child.kill();
+        Ended::of(child.wait_with_output().expect("the binary ends"))
+    }
+
     /// Runs a command to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         self.run_with(arguments, "")
@@ -83,7 +103,7 @@ impl Home {
 
     /// Starts `serve`, or another command that serves, and waits until it listens.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Served {
-        Self::served(self.command(arguments))
+        self.serve_under(&[], arguments).unwrap_or_else(|log| panic!("no server listens: {log}"))
     }
 
     /// The same after a line of shell, such as `ulimit -n 64`.
@@ -91,10 +111,15 @@ impl Home {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{line}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_grantd")]);
         command.args(arguments);
-        Self::served(self.furnish(command))
+        Self::served(self.furnish(command)).unwrap_or_else(|log| panic!("no server listens: {log}"))
     }
 
-    fn served(mut command: Command) -> Served {
+    /// The same under another program; what was logged where it ends before it listens.
+    pub(crate) fn serve_under(&self, starter: &[&str], arguments: &[&str]) -> Result<Served, String> {
+        Self::served(self.command_under(starter, arguments))
+    }
+
+    fn served(mut command: Command) -> Result<Served, String> {
         let mut child = command.spawn().expect("the binary starts");
         let (said, lines) = channel();
         let log = Arc::new(Mutex::new(String::new()));
@@ -109,11 +134,12 @@ impl Home {
             }
         });
         let reader = Some(reader);
-        let address = address_in(&lines).unwrap_or_else(|| {
+        let Some(address) = address_in(&lines) else {
             let _ = child.kill();
-            panic!("no server listens: {}", log.lock().expect("nobody panics here"))
-        });
-        Served { child, log, reader, url: format!("http://{address}") }
+            let _ = child.wait();
+            return Err(log.lock().expect("nobody panics here").clone());
+        };
+        Ok(Served { child, log, reader, url: format!("http://{address}") })
     }
 }
 
@@ -182,6 +208,12 @@ impl Served {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill exists");
         assert!(sent.success());
+    }
+
+    /// Ends it as a power cut does, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        let _ended_already = self.child.kill();
+        self.child.wait().expect("it ends");
     }
 
     /// Waits for its end; its exit status and what it wrote to stdout.

@@ -52,10 +52,18 @@ pub(crate) fn run<const N: usize>(modules: [Vec<Trial>; N]) -> ExitCode {
 /// Ends the running test because something it needs is not on this machine: ignored, or failed where
 /// `CI=true`. To be called from the test itself, not from a task that it spawned.
 pub(crate) fn missing(what: String) -> ! {
-    resume_unwind(Box::new(Missing(what)))
+    resume_unwind(Box::new(Missing { what, where_ci_has_it: true }))
 }
 
-struct Missing(String);
+/// The same for a tool that not every CI machine has or may use: ignored everywhere.
+pub(crate) fn not_here(what: String) -> ! {
+    resume_unwind(Box::new(Missing { what, where_ci_has_it: false }))
+}
+
+struct Missing {
+    what: String,
+    where_ci_has_it: bool,
+}
 
 /// Async tests that run on SQLite and on Postgres.
 pub(crate) fn both<F, T>(module: &str, name: &str, test: F) -> Vec<Trial>
@@ -142,10 +150,10 @@ pub(crate) fn outcome_of(test: impl FnOnce(), absence: Absence) -> Result<Comple
 
     let Err(payload) = ended else { return Ok(Completion::Completed) };
     match (payload.downcast::<Missing>(), absence) {
-        (Ok(missing), Absence::IsCounted) => Ok(Completion::ignored_with(missing.0)),
-        (Ok(missing), Absence::IsFailure) => {
-            Err(Failed::from(format!("{}; with CI=true that is a failure", missing.0)))
+        (Ok(missing), Absence::IsFailure) if missing.where_ci_has_it => {
+            Err(Failed::from(format!("{}; with CI=true that is a failure", missing.what)))
         }
+        (Ok(missing), _) => Ok(Completion::ignored_with(missing.what)),
         (Err(payload), _) => {
             // A panic that was carried over from another thread never met this thread's hook.
             if panics.is_empty() {
