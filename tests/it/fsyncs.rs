@@ -120,9 +120,9 @@ async fn sqlite_answers_nothing_that_the_disk_refused_and_heals() {
     let wal = world.home.path().join("data/grantd.db-wal");
     let mut failed = 0;
 
-    // After a failure there is a new connection, with a count of its own: a login, which commits twice, would meet the
-    // same fault at its first or second sync again and again.
-    for moment in moments(&[3, 5]).filter(|moment| *moment > 2) {
+    // After a failure there is a new connection, with a count of its own: a login, which commits a few times, would meet
+    // the same fault at its first syncs again and again.
+    for moment in moments(&[5, 7]).filter(|moment| *moment > 4) {
         let Some(mut server) =
             start_under(&world, &at_sync(Fault::ErrorOf(&wal), &moment.to_string(), &log)).await
         else {
