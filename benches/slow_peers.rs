@@ -6,6 +6,8 @@
 //! milliseconds, which are those of the machine; and read the line on what else the machine was doing first.
 //!
 //! `-- --seconds 6 --rounds 4 --rate 300 --peers 2000` are the defaults.
+//!
+//! Whatever else writes to the disk delays every commit: `BENCH_DIR=/dev/shm` takes the disk out of the figures.
 
 #![expect(clippy::print_stdout, reason = "the panel is what the bench is for")]
 

@@ -25,10 +25,10 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// An empty directory beside what cargo builds, on a disk and not in memory.
+    /// An empty directory, beside what cargo builds unless `BENCH_DIR` says where.
     pub(crate) fn new(settings: &[(&str, String)]) -> Self {
-        let directory =
-            tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the database");
+        let place = std::env::var("BENCH_DIR").unwrap_or_else(|_| env!("CARGO_TARGET_TMPDIR").to_owned());
+        let directory = tempfile::tempdir_in(place).expect("a directory for the database");
         let addresses = [("GRANTD_SERVER__LISTEN", "127.0.0.1:0"), ("GRANTD_MANAGEMENT__LISTEN", "")];
         let addresses = addresses.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));

@@ -174,14 +174,16 @@ thread_local! {
 fn keep_panics_with_their_trial() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let kept = PANICS.with_borrow_mut(|panics| match panics {
-            Some(panics) => {
+        // A thread that is ending has none any more, and a panic in here would be the end of all tests.
+        let kept = PANICS.try_with(|panics| match panics.try_borrow_mut().as_deref_mut() {
+            Ok(Some(panics)) => {
                 panics.push(described(panic));
-                true
+                panics.len()
             }
-            None => false,
+            Ok(None) | Err(_) => 0,
         });
-        if !kept {
+        // A second one may be one that cannot unwind: then this is the last that is heard of the process.
+        if kept.unwrap_or(0) != 1 {
             print(panic);
         }
     }));
