@@ -263,7 +263,17 @@ async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError>
             })
     };
 
-    let write = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+    let mut patience = 50_u32;
+    let write = loop {
+        match pool(1).connect_with(options.clone()).await {
+            // Others start at the same time: the change to WAL, with which a file begins, waits for nobody.
+            Err(error) if patience > 0 && is_busy(&error) => {
+                patience -= 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            connected => break connected.map_err(failed)?,
+        }
+    };
     let (version,): (String,) =
         sqlx::query_as("select sqlite_version()").fetch_one(&write).await.map_err(failed)?;
     if version_of(&version) < [3, 51, 3] {
@@ -321,6 +331,12 @@ async fn is_fit(connection: &mut PgConnection, age: Duration) -> Result<bool, sq
     let Ok(Ok(answer)) = tokio::time::timeout(PING_PATIENCE, question).await else { return Ok(false) };
     let read_only: String = answer.try_get(0)?;
     Ok(read_only == "off" || age < READ_ONLY_SESSION)
+}
+
+/// SQLITE_BUSY, whatever its extended code says besides.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
 
 fn version_of(text: &str) -> [u32; 3] {

@@ -48,6 +48,11 @@ impl Wire {
         Answer { status, headers, body: String::new() }
     }
 
+    /// Cuts the connection off, as a program does that is killed; an end in good order could still want its answer.
+    pub(crate) fn cut(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a connection");
+    }
+
     /// Whether the server ends the connection, having said nothing more.
     pub(crate) async fn ends(&mut self) -> bool {
         self.read.is_empty() && !self.more().await
