@@ -45,8 +45,9 @@ pub(crate) fn holds(data: &[u8]) {
         assert_eq!(found, if alone[0] == alone[1] { alone[0] } else { PROXY });
     }
 
-    check_line_of_its_own(&forwarded, &x_forwarded_for);
-    check_same_line(&forwarded, &x_forwarded_for);
+    let element = ELEMENTS[data.len() % ELEMENTS.len()];
+    check_line_of_its_own(&forwarded, &x_forwarded_for, element);
+    check_same_line(&forwarded, &x_forwarded_for, element);
 }
 
 fn line(text: &[u8]) -> Option<(HeaderName, HeaderValue)> {
@@ -72,27 +73,23 @@ fn ask(peer: IpAddr, forwarded: &[HeaderValue], x_forwarded_for: &[HeaderValue])
 }
 
 /// RFC 9110 §5.3: a proxy may append a line. Nothing in the caller's lines can swallow it.
-fn check_line_of_its_own(forwarded: &[HeaderValue], x_forwarded_for: &[HeaderValue]) {
+fn check_line_of_its_own(forwarded: &[HeaderValue], x_forwarded_for: &[HeaderValue], element: &'static str) {
     let with = |lines: &[HeaderValue], own: &'static str| [lines, &[HeaderValue::from_static(own)]].concat();
-    for element in ELEMENTS {
-        assert_eq!(ask(PROXY, &with(forwarded, element), &[]), CALLER, "{element}");
-    }
+    assert_eq!(ask(PROXY, &with(forwarded, element), &[]), CALLER, "{element}");
     assert_eq!(ask(PROXY, &[], &with(x_forwarded_for, "198.51.100.77")), CALLER);
 }
 
 /// Appended to the caller's own line: a quote that he left open may hide the address, never put another in its
 /// place.
-fn check_same_line(forwarded: &[HeaderValue], x_forwarded_for: &[HeaderValue]) {
+fn check_same_line(forwarded: &[HeaderValue], x_forwarded_for: &[HeaderValue], element: &str) {
     let appended = |lines: &[HeaderValue], element: &str| -> Option<Vec<HeaderValue>> {
         let (last, before) = lines.split_last()?;
         let line = [last.as_bytes(), b", ", element.as_bytes()].concat();
         Some([before, &[HeaderValue::from_bytes(&line).ok()?]].concat())
     };
-    for element in ELEMENTS {
-        if let Some(lines) = appended(forwarded, element) {
-            let found = ask(PROXY, &lines, &[]);
-            assert!(found == CALLER || found == PROXY, "{lines:?} is taken for {found}");
-        }
+    if let Some(lines) = appended(forwarded, element) {
+        let found = ask(PROXY, &lines, &[]);
+        assert!(found == CALLER || found == PROXY, "{lines:?} is taken for {found}");
     }
     if let Some(lines) = appended(x_forwarded_for, "198.51.100.77") {
         let found = ask(PROXY, &[], &lines);

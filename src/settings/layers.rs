@@ -125,7 +125,8 @@ fn toml_layer(
     origin: impl Fn(usize) -> String,
     mistakes: &mut Mistakes,
 ) -> Result<Layer, Reported> {
-    let line = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+    let breaks: Vec<usize> = text.match_indices('\n').map(|(offset, _)| offset).collect();
+    let line = |offset: usize| 1 + breaks.partition_point(|end| *end < offset);
     let table = DeTable::parse(text).map_err(|error| {
         // The error's own text shows the line it is about, and that line may hold a secret.
         let place = error.span().map_or_else(|| whole.to_owned(), |span| origin(line(span.start)));

@@ -12,6 +12,8 @@ use crate::support::runner::trials;
 mod basic_header;
 #[path = "../../fuzz/properties/forwarded.rs"]
 mod forwarded;
+#[path = "../../fuzz/properties/framing.rs"]
+mod framing;
 #[path = "../../fuzz/properties/jwt_inspection.rs"]
 mod jwt_inspection;
 #[path = "../../fuzz/properties/names.rs"]
@@ -34,6 +36,7 @@ trials! {
         tokens_that_were_fuzzed_keep_their_promises,
         settings_that_were_fuzzed_keep_their_promises,
         forwarded_headers_that_were_fuzzed_keep_their_promises,
+        connections_that_were_fuzzed_keep_their_promises,
         stored_hashes_that_were_fuzzed_keep_their_promises,
         names_that_were_fuzzed_keep_their_promises,
     ],
@@ -61,6 +64,10 @@ fn settings_that_were_fuzzed_keep_their_promises() {
 
 fn forwarded_headers_that_were_fuzzed_keep_their_promises() {
     replay("forwarded", forwarded::holds);
+}
+
+fn connections_that_were_fuzzed_keep_their_promises() {
+    replay("framing", framing::holds);
 }
 
 fn stored_hashes_that_were_fuzzed_keep_their_promises() {

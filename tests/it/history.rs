@@ -134,6 +134,15 @@ fn what_only_looks_wrong_is_accepted() {
             during(50, 70, present("c"), Outcome::Unknown),
         ]);
     }
+    // A client that is off for as long as not every server knows that it is on again: its token is not lost.
+    let client = |to| Act::SwitchClient { client: "c".into(), to };
+    assert_accepted(&[
+        alone(1, client(Switch::Off), Outcome::Done),
+        during(20, 90, client(Switch::On), Outcome::Done),
+        alone(3, login(), granted("a")),
+        alone(4, present("a"), Outcome::Refused("invalid_client".into())),
+        alone(10, present("a"), granted("b")),
+    ]);
     // Switched on by a command that was killed.
     assert_accepted(&[
         alone(1, switch(Switch::Off), Outcome::Done),
@@ -206,6 +215,17 @@ fn a_received_token_that_is_lost_is_refused() {
     assert_refused_by(
         5,
         &after_family([alone(4, present("c"), Outcome::Unknown), alone(5, present("c"), refused())]),
+    );
+    // By a server that knows of no client, although all were told that it is on.
+    let client = |to| Act::SwitchClient { client: "c".into(), to };
+    assert_refused_by(
+        5,
+        &[
+            alone(1, client(Switch::Off), Outcome::Done),
+            alone(2, client(Switch::On), Outcome::Done),
+            alone(3, login(), granted("a")),
+            alone(4, present("a"), Outcome::Refused("invalid_client".into())),
+        ],
     );
     // The end of somebody else's family, or one that began later, explains nothing.
     for end in [

@@ -116,10 +116,17 @@ impl<'a> Family<'a> {
                     found.push(format!("rule 3: {} works after {end:?}: {operation:?}", short(token)));
                 }
             }
-            if operation.was_refused() && possible.is_none_or(|end| end > operation.ended) {
+            let lives_on = possible.is_none_or(|end| end > operation.ended);
+            if operation.was_refused() && lives_on && !self.client_may_be_off(ends, operation) {
                 found.push(format!("rule 5: {} is lost: {operation:?}", short(token)));
             }
         }
+    }
+
+    /// Whether it was not the token that was refused but its client, which servers know as it was up to a second ago.
+    fn client_may_be_off(&self, ends: &Ends<'a>, operation: &Operation) -> bool {
+        let refused = matches!(&operation.outcome, Outcome::Refused(code) if code == "invalid_client");
+        refused && may_be_off(operation, ends.switches_of(self.user, self.client)[1])
     }
 
     fn presentations(&self) -> impl Iterator<Item = (&'a str, &'a Operation)> {
@@ -221,22 +228,29 @@ fn position(switch: &Operation) -> Switch {
 }
 
 fn check_login(login: &Operation, switches: &[&[&Operation]; 2], found: &mut Vec<String>) {
-    let mut excused = false;
     for same in switches {
-        let to = |wanted| same.iter().filter(move |switch| position(switch) == wanted);
-        for off in to(Switch::Off).filter(|off| off.may_precede(login)) {
-            let perhaps_on = || to(Switch::On).any(|on| on.may_precede(login) && on.latest() > off.invoked);
-            if login.took_effect() && off.was_over_before(login) && !perhaps_on() {
+        for off in to(Switch::Off, same).filter(|off| off.was_over_before(login)) {
+            let perhaps_on =
+                || to(Switch::On, same).any(|on| on.may_precede(login) && on.latest() > off.invoked);
+            if login.took_effect() && !perhaps_on() {
                 found.push(format!("rule 4: a login after {off:?}: {login:?}"));
             }
-            let surely_on =
-                || to(Switch::On).any(|on| off.latest() < on.invoked && on.was_over_before(login));
-            excused = excused || !surely_on();
         }
     }
-    if login.was_refused() && !excused {
+    if login.was_refused() && !switches.iter().any(|same| may_be_off(login, same)) {
         found.push(format!("rule 6: nothing explains this refusal: {login:?}"));
     }
+}
+
+fn to<'a>(wanted: Switch, same: &[&'a Operation]) -> impl Iterator<Item = &'a Operation> {
+    same.iter().copied().filter(move |switch| position(switch) == wanted)
+}
+
+/// Whether somebody with these switches may have been off when this was decided.
+fn may_be_off(decided: &Operation, same: &[&Operation]) -> bool {
+    to(Switch::Off, same)
+        .filter(|off| off.may_precede(decided))
+        .any(|off| !to(Switch::On, same).any(|on| off.latest() < on.invoked && on.was_over_before(decided)))
 }
 
 /// Enough of a token to find it in a log.

@@ -2,7 +2,7 @@
 //! in. The questions become part of the history, so that the same rules judge them.
 
 use super::check::violations;
-use super::record::{History, Outcome};
+use super::record::{Act, History, Outcome};
 use super::traffic::{Device, World};
 
 /// Asks about everything that each device knows. Every question must be answered.
@@ -53,6 +53,18 @@ pub(crate) async fn rob_all(devices: &mut [Device]) {
 /// Nothing in the history breaks a rule.
 #[track_caller]
 pub(crate) fn assert_in_order(history: &History, when: &str) {
-    let found = violations(&history.operations());
-    assert!(found.is_empty(), "{when}: {} violations\n{}", found.len(), found.join("\n"));
+    let operations = history.operations();
+    let found = violations(&operations);
+    // What operators did explains most of it.
+    let by_operators = || {
+        let acts = operations.iter().filter(|o| !matches!(o.act, Act::Login { .. } | Act::Refresh { .. }));
+        acts.map(|act| format!("{act:?}")).collect::<Vec<_>>().join("\n")
+    };
+    assert!(
+        found.is_empty(),
+        "{when}: {} violations\n{}\noperators:\n{}",
+        found.len(),
+        found.join("\n"),
+        by_operators()
+    );
 }
