@@ -22,7 +22,7 @@ use super::authenticate_client::AuthenticatedClient;
 use super::exchange::LoginSource;
 use super::issue::{Issue, issue};
 use super::throttle::{Attempt, End, Guess, Standing, Whose, commit_counted};
-use super::to_its_end::{Caller, bounded, to_its_end};
+use super::to_its_end::{Caller, to_its_end};
 use super::{App, random};
 
 /// A login that is asked for.
@@ -89,7 +89,7 @@ async fn guess(app: &App, login: &Login, name: Option<&Username>) -> Result<Gues
     };
     let since = app.clock.now().minus(KNOWN_FOR);
     let known = match name {
-        Some(name) => bounded(known_sources::is_known(&app.db, name, &source, since)).await?,
+        Some(name) => app.login_share.step(known_sources::is_known(&app.db, name, &source, since)).await?,
         None => false,
     };
     Ok(Guess { account, source, standing: if known { Standing::Known } else { Standing::Unknown } })
@@ -104,7 +104,7 @@ async fn judged(
     caller: &Caller,
 ) -> Result<Outcome, TokenError> {
     let stored = match name {
-        Some(name) => bounded(users::find_password(&app.db, name)).await?,
+        Some(name) => app.login_share.step(users::find_password(&app.db, name)).await?,
         None => None,
     };
     let (id, verified) = stored.unzip();
@@ -114,7 +114,7 @@ async fn judged(
     };
     let (Some(id), Some(verified)) = (id, verified) else { return wrong(GrantFailure::Credentials) };
     // Everything else about the user is read only now, so that a wrong password takes as long as an unknown name.
-    let user = bounded(users::find(&app.db, id)).await?;
+    let user = app.login_share.step(users::find(&app.db, id)).await?;
 
     let client = login.client.client();
     let decided = password::decide(&login.wish, client, user.as_ref(), app.directory.load().role_table());
@@ -136,7 +136,7 @@ async fn judged(
     let change = Change { user, attempt, family: family.as_ref(), now };
     if !persist(app, &change, &verified, rehashed.as_deref()).await? {
         // Switched off, given another password, or a login beside this one has just renewed the hash.
-        let renewed = bounded(users::find(&app.db, user.id)).await?.filter(User::is_enabled);
+        let renewed = app.login_share.step(users::find(&app.db, user.id)).await?.filter(User::is_enabled);
         let renewed = renewed.map(|user| user.password_hash);
         let admission = app.pool.admit().map_err(pool_error)?;
         let verdict = verify(app, admission, renewed.clone(), &login.password).await?;
@@ -172,28 +172,30 @@ async fn persist(
 ) -> Result<bool, TokenError> {
     let Change { user, attempt, family, now } = *change;
     let guess = attempt.guess();
-    let persisted = bounded(async {
-        let mut tx = app.db.begin().await?;
-        if !users::record_login(&mut tx, user.id, verified, rehashed, now).await? {
-            tx.rollback().await?;
-            return Ok(false);
-        }
-        if guess.standing != Standing::Alone {
-            known_sources::record(&mut tx, user.id, &guess.source, now).await?;
-        }
-        if guess.standing == Standing::Unknown {
-            known_sources::keep_newest(&mut tx, user.id, &guess.source, OTHER_SOURCES).await?;
-        }
-        if let Some(family) = family
-            && !families::insert(&mut tx, family).await?
-        {
-            return Err(TokenError::UnauthorizedClient(GrantType::RefreshToken));
-        }
-        let reached = attempt.end_in(&mut tx, End::Right, Whose::User(user.id)).await?;
-        commit_counted(app, tx, &reached).await?;
-        Ok(true)
-    })
-    .await?;
+    let persisted = app
+        .login_share
+        .step(async {
+            let mut tx = app.db.begin().await?;
+            if !users::record_login(&mut tx, user.id, verified, rehashed, now).await? {
+                tx.rollback().await?;
+                return Ok(false);
+            }
+            if guess.standing != Standing::Alone {
+                known_sources::record(&mut tx, user.id, &guess.source, now).await?;
+            }
+            if guess.standing == Standing::Unknown {
+                known_sources::keep_newest(&mut tx, user.id, &guess.source, OTHER_SOURCES).await?;
+            }
+            if let Some(family) = family
+                && !families::insert(&mut tx, family).await?
+            {
+                return Err(TokenError::UnauthorizedClient(GrantType::RefreshToken));
+            }
+            let reached = attempt.end_in(&mut tx, End::Right, Whose::User(user.id)).await?;
+            commit_counted(app, tx, &reached).await?;
+            Ok(true)
+        })
+        .await?;
     if persisted {
         attempt.make_room();
     }

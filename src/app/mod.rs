@@ -53,6 +53,7 @@ use self::database_health::DatabaseHealth;
 use self::directory::Directory;
 use self::login_line::Lines;
 use self::throttle::AccountHasher;
+use self::to_its_end::LoginShare;
 
 /// What the operator decided, as far as the use cases need it.
 #[derive(Clone, Debug)]
@@ -87,6 +88,7 @@ pub struct App {
     pub(crate) clock: Clock,
     pub(crate) db: Db,
     pub(crate) pool: PasswordPool,
+    pub(crate) login_share: LoginShare,
     pub(crate) sealer: Sealer,
     pub(crate) secrets: SecretHasher,
     pub(crate) accounts: AccountHasher,

@@ -27,6 +27,7 @@ use super::directory::Directory;
 use super::error::AdminError;
 use super::login_line::Lines;
 use super::throttle::AccountHasher;
+use super::to_its_end::LoginShare;
 use super::{App, Policy, random};
 
 /// Where the encryption key is.
@@ -135,6 +136,7 @@ impl App {
             reloading: Mutex::default(),
             reloading_keys: Mutex::default(),
             database: DatabaseHealth::default(),
+            login_share: LoginShare::for_threads(parts.pool.threads),
             pool: PasswordPool::start(parts.pool).map_err(StartError::Pool)?,
             policy: parts.policy,
             clock: parts.clock,

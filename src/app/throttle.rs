@@ -22,7 +22,7 @@ use crate::storage::{StorageError, Tx};
 
 use super::App;
 use super::login::pool_error;
-use super::to_its_end::{Caller, bounded};
+use super::to_its_end::Caller;
 
 /// Turns a login name into what is stored of it. People type passwords into the wrong field.
 pub(crate) struct AccountHasher(hmac::Key);
@@ -136,7 +136,7 @@ impl Attempt {
         caller.waits(until, line.take_turn()).await?;
         loop {
             let admission = app.pool.admit().map_err(pool_error)?;
-            match bounded(try_to_take(app, &guess, &counters)).await? {
+            match app.login_share.step(try_to_take(app, &guess, &counters)).await? {
                 Tried::Taken(taken_at) => {
                     let app = Arc::clone(app);
                     return Ok((Self { app, guess, counters, taken_at }, admission));
@@ -161,12 +161,14 @@ impl Attempt {
 
     /// Ends the attempt in a transaction of its own.
     pub(super) async fn end(&self, end: End, whose: Whose<'_>) -> Result<(), TokenError> {
-        bounded(async {
-            let mut tx = self.app.db.begin().await?;
-            let reached = self.end_in(&mut tx, end, whose).await?;
-            commit_counted(&self.app, tx, &reached).await
-        })
-        .await?;
+        let share = &self.app.login_share;
+        share
+            .step(async {
+                let mut tx = self.app.db.begin().await?;
+                let reached = self.end_in(&mut tx, end, whose).await?;
+                commit_counted(&self.app, tx, &reached).await
+            })
+            .await?;
         self.make_room();
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
 
 use crate::protocol::error::TokenError;
@@ -48,14 +48,31 @@ impl Caller {
 /// which nobody else ends.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A database that hangs must not hold a task for ever.
-pub(super) async fn bounded<T, E>(step: impl Future<Output = Result<T, E>>) -> Result<T, TokenError>
-where
-    TokenError: From<E>,
-{
-    match tokio::time::timeout(PATIENCE, step).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(TokenError::Unavailable("no answer in time".into())),
+/// The logins' share of the database. They come in storms, and whoever refreshes a token would stand in line behind a
+/// hundred of them; so only a few are at the database at a time, and wait among themselves for that. More would not make
+/// them faster, for what they wait for in the end is their hash.
+pub(crate) struct LoginShare(Semaphore);
+
+impl LoginShare {
+    /// Enough to keep so many hashing threads busy.
+    pub(crate) fn for_threads(threads: usize) -> Self {
+        Self(Semaphore::new(threads.saturating_mul(2).clamp(2, Semaphore::MAX_PERMITS)))
+    }
+
+    /// Takes one step at the database when there is room. A database that hangs must not hold a task for ever.
+    pub(super) async fn step<T, E>(&self, step: impl Future<Output = Result<T, E>>) -> Result<T, TokenError>
+    where
+        TokenError: From<E>,
+    {
+        let in_turn = async {
+            // Never closed.
+            let _room = self.0.acquire().await;
+            step.await
+        };
+        match tokio::time::timeout(PATIENCE, in_turn).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(TokenError::Unavailable("no answer in time".into())),
+        }
     }
 }
 
@@ -81,6 +98,32 @@ mod tests {
         }
 
         assert_eq!(end.await, Ok((Err(TokenError::Busy), true)));
+    }
+
+    #[tokio::test]
+    async fn as_many_are_at_the_database_as_have_room_and_the_next_follow() {
+        let share = LoginShare::for_threads(1);
+        let (go_on, wait) = watch::channel(false);
+        let there = &std::cell::Cell::new(0);
+        let step = |mut wait: watch::Receiver<bool>| {
+            share.step::<_, TokenError>(async move {
+                there.set(there.get() + 1);
+                let went_on = wait.wait_for(|go_on| *go_on).await;
+                went_on.map(drop).map_err(|_| TokenError::Busy)
+            })
+        };
+        let all = futures_util::future::join_all((0..5).map(|_| step(wait.clone())));
+        let look = async {
+            tokio::task::yield_now().await;
+            let at_first = there.get();
+            go_on.send_replace(true);
+            at_first
+        };
+
+        let (answers, at_first) = futures_util::future::join(all, look).await;
+
+        assert_eq!((at_first, there.get()), (2, 5));
+        assert!(answers.iter().all(Result::is_ok));
     }
 
     #[tokio::test]

@@ -10,11 +10,12 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Row as _, Sqlite, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Row as _, Transaction};
 
 use crate::model::secret::PlainSecret;
 
 use super::error::StorageError;
+use super::group_commit::{Line, Member};
 use super::private_file::{PrivateFileError, make_private};
 use super::sqlite_file::SqliteFile;
 
@@ -77,8 +78,10 @@ pub enum Db {
     Sqlite {
         /// Cannot write.
         read: SqlitePool,
-        /// One connection, so that writers queue here and not in SQLite's busy loop.
+        /// One connection, so that writers stand in line here and not in SQLite's busy loop.
         write: SqlitePool,
+        /// The line.
+        line: Arc<Line>,
         /// The file.
         file: Arc<SqliteFile>,
     },
@@ -88,8 +91,8 @@ pub enum Db {
 
 /// A transaction; rolled back unless committed.
 pub enum Tx {
-    /// Begun with `begin immediate`, so that reading first never ends in "database is locked".
-    Sqlite(Transaction<'static, Sqlite>, Arc<SqliteFile>),
+    /// Alone while it runs, committed with others.
+    Sqlite(Member),
     /// Read committed; conditional statements decide races.
     Postgres(Transaction<'static, Postgres>),
 }
@@ -118,7 +121,7 @@ impl<'a> From<&'a Db> for Conn<'a> {
 impl<'a> From<&'a mut Tx> for Conn<'a> {
     fn from(tx: &'a mut Tx) -> Self {
         match tx {
-            Tx::Sqlite(tx, _) => Self::Sqlite(tx),
+            Tx::Sqlite(member) => Self::Sqlite(member.connection()),
             Tx::Postgres(tx) => Self::Postgres(tx),
         }
     }
@@ -154,8 +157,8 @@ macro_rules! row {
 macro_rules! execute {
     ($tx:expr, $sql:literal $(, $bind:expr)* $(,)?) => {
         match $tx {
-            $crate::storage::db::Tx::Sqlite(on, _) => {
-                sqlx::query($sql)$(.bind($bind))*.execute(&mut **on).await?.rows_affected()
+            $crate::storage::db::Tx::Sqlite(on) => {
+                sqlx::query($sql)$(.bind($bind))*.execute(on.connection()).await?.rows_affected()
             }
             $crate::storage::db::Tx::Postgres(on) => {
                 sqlx::query($sql)$(.bind($bind))*.execute(&mut **on).await?.rows_affected()
@@ -183,11 +186,7 @@ impl Db {
 
     async fn begin_in_the_end(&self) -> Result<Tx, StorageError> {
         match self {
-            Self::Sqlite { write, file, .. } => {
-                file.check_in_place()?;
-                let _place = file.stand_in_line()?;
-                Ok(Tx::Sqlite(write.begin_with("begin immediate").await?, Arc::clone(file)))
-            }
+            Self::Sqlite { line, .. } => Ok(Tx::Sqlite(line.begin().await?)),
             Self::Postgres(pool) => {
                 // On a task of its own, which goes on if nobody waits any more: sqlx does not undo a `begin` that is
                 // given up half-way, and the connection would go back to the pool inside a transaction.
@@ -215,21 +214,15 @@ impl Tx {
     /// connection is next looked at.
     pub async fn rollback(self) -> Result<(), StorageError> {
         match self {
-            Self::Sqlite(tx, _) => tx.rollback().await?,
-            Self::Postgres(tx) => tx.rollback().await?,
+            Self::Sqlite(member) => member.rollback().await,
+            Self::Postgres(tx) => Ok(tx.rollback().await?),
         }
-        Ok(())
     }
 
     /// Makes what was done durable. Whoever gets an error here does not know whether it was.
     pub async fn commit(self) -> Result<(), StorageError> {
         match self {
-            Self::Sqlite(tx, file) => {
-                tx.commit().await?;
-                file.committed();
-                // Deleted meanwhile, it has taken the commit with it.
-                file.check_in_place()
-            }
+            Self::Sqlite(member) => member.commit().await,
             Self::Postgres(tx) => Ok(tx.commit().await?),
         }
     }
@@ -282,7 +275,9 @@ async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError>
     let read = pool(max_connections.max(1)).connect_lazy_with(options.pragma("query_only", "on"));
     let file = SqliteFile::of(path.to_owned())
         .map_err(|cause| PrivateFileError::Make { path: path.to_owned(), cause })?;
-    Ok(Db::Sqlite { read, write, file: Arc::new(file) })
+    let file = Arc::new(file);
+    let line = Line::new(write.clone(), Arc::clone(&file));
+    Ok(Db::Sqlite { read, write, line, file })
 }
 
 async fn open_postgres(url: &PlainSecret, max_connections: u32) -> Result<Db, OpenError> {

@@ -26,6 +26,14 @@ impl StorageError {
         Self::Corrupt(error.to_string())
     }
 
+    /// Why, without saying once more that the database is not available.
+    pub(super) fn into_reason(self) -> String {
+        match self {
+            Self::Unavailable(reason) => reason,
+            other => other.to_string(),
+        }
+    }
+
     /// For what is seen to be wrong with the database before it is asked.
     pub(super) fn unavailable(cause: impl std::fmt::Display) -> Self {
         Self::Unavailable(cause.to_string())

@@ -8,6 +8,7 @@ pub mod clients;
 pub mod db;
 pub mod error;
 pub mod families;
+pub mod group_commit;
 pub mod health;
 pub mod installation;
 pub mod known_sources;
