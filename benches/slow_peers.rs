@@ -82,7 +82,7 @@ fn main() -> ExitCode {
             ordeal.refused,
             ordeal.said
         );
-        let (slowdown, errors) = seen.print_panel(Scene::Trouble(number));
+        let (slowdown, errors) = seen.print_panel(Scene::Calm, Scene::Trouble(number));
         kept.push((slow.name(), slowdown, errors));
     }
     seen.print_windows(&Slow::ALL.map(Slow::name));

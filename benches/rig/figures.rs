@@ -45,15 +45,16 @@ impl Neighbourhood<'_> {
         self.of(kind).filter(of_scene).map(|sample| sample.took).collect()
     }
 
-    /// Prints a line for each kind of request; gives the worst ratio of p99 and the number of errors.
-    pub(crate) fn print_panel(&self, trouble: Scene) -> (f64, usize) {
+    /// Prints a line for each kind of request, `before` on the left; gives the worst ratio of p99 and the number of
+    /// errors.
+    pub(crate) fn print_panel(&self, before: Scene, trouble: Scene) -> (f64, usize) {
         println!(
             "{:<19}|{:>7} {:>8} {:>8} {:>8} |{:>7} {:>8} {:>8} {:>8} |{:>6} {:>6} {:>7}",
             "ms", "n", "p50", "p99", "max", "n", "p50", "p99", "max", "x p50", "x p99", "errors"
         );
         let (mut worst, mut all_errors) = (0.0_f64, 0);
         for kind in Kind::ALL {
-            let (calm, during) = (self.took(kind, Scene::Calm), self.took(kind, trouble));
+            let (calm, during) = (self.took(kind, before), self.took(kind, trouble));
             let [half, most] =
                 [50.0, 99.0].map(|percent| ratio(during.percentile(percent), calm.percentile(percent)));
             let errors = self.of(kind).filter(|sample| sample.status != Some(200)).count();
