@@ -141,13 +141,20 @@ impl App {
         secret.ok_or_else(|| AdminError::PublicClientSecret(id.to_string()))
     }
 
-    /// Switches a client off, which ends its sessions, or on again. Gives the number of sessions ended.
+    /// Switches a client off, which ends its sessions, or on again. Gives the number of sessions ended: none, and
+    /// nothing is changed, where a client is switched on that is on.
     pub async fn set_client_enabled(&self, id: &ClientId, switch: Switch) -> Result<u64, AdminError> {
         let now = self.clock.now();
-        let at = (switch == Switch::Off).then_some(now);
         let mut tx = self.db.begin().await?;
-        if !clients::set_disabled(&mut tx, id, at).await? {
-            return Err(not_found(id));
+        let changed = match switch {
+            Switch::On => clients::enable(&mut tx, id).await?,
+            Switch::Off => clients::disable(&mut tx, id, now).await?,
+        };
+        if !changed {
+            let is_there = clients::find(&mut tx, id).await?.is_some();
+            // Servers need not read again what is as it was.
+            tx.rollback().await?;
+            return if is_there { Ok(0) } else { Err(not_found(id)) };
         }
         // On switching on as well: a login that was under way while the client was switched off may have left one.
         let ended =

@@ -116,13 +116,22 @@ impl App {
         Ok(ended)
     }
 
-    /// Switches a user off, which ends their sessions, or on again. Gives the number of sessions ended.
+    /// Switches a user off, which ends their sessions, or on again. Gives the number of sessions ended. Nothing is
+    /// changed where a user is switched on who is on.
     pub async fn set_user_enabled(&self, username: &Username, switch: Switch) -> Result<u64, AdminError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         let user = find(&mut tx, username).await?;
-        let at = (switch == Switch::Off).then_some(now);
-        users::set_disabled(&mut tx, user.id, at).await?;
+        let changed = match switch {
+            Switch::On => users::enable(&mut tx, user.id).await?,
+            Switch::Off => users::disable(&mut tx, user.id, now).await?,
+        };
+        if !changed {
+            // On already, or deleted since they were found.
+            let found = find(&mut tx, username).await;
+            tx.rollback().await?;
+            return found.map(|_| 0);
+        }
         let ended = match switch {
             Switch::Off => {
                 let which = Which::User(user.id);

@@ -165,11 +165,22 @@ pub async fn set_secrets(tx: &mut Tx, id: &ClientId, secrets: &[ClientSecret]) -
     Ok(())
 }
 
-/// Switches a client off (`Some`) or on (`None`); `false` if there is none.
-pub async fn set_disabled(tx: &mut Tx, id: &ClientId, at: Option<Timestamp>) -> Result<bool, StorageError> {
+/// Switches a client off; `false` if there is none.
+pub async fn disable(tx: &mut Tx, id: &ClientId, at: Timestamp) -> Result<bool, StorageError> {
     bump(tx, Subject::Clients).await?;
-    let at = at.map(Timestamp::as_secs);
-    let changed = execute!(&mut *tx, "update clients set disabled_at = $2 where id = $1", id.as_str(), at);
+    let changed =
+        execute!(&mut *tx, "update clients set disabled_at = $2 where id = $1", id.as_str(), at.as_secs());
+    Ok(changed == 1)
+}
+
+/// Switches a client on that is off; `false` if it is on, or there is none: of several at once one changes something.
+pub async fn enable(tx: &mut Tx, id: &ClientId) -> Result<bool, StorageError> {
+    bump(tx, Subject::Clients).await?;
+    let changed = execute!(
+        &mut *tx,
+        "update clients set disabled_at = null where id = $1 and disabled_at is not null",
+        id.as_str()
+    );
     Ok(changed == 1)
 }
 

@@ -172,10 +172,20 @@ pub async fn record_login(
     Ok(changed == 1)
 }
 
-/// Switches a user off (`Some`) or on (`None`); `false` if there is none.
-pub async fn set_disabled(tx: &mut Tx, id: UserId, at: Option<Timestamp>) -> Result<bool, StorageError> {
-    let at = at.map(Timestamp::as_secs);
-    let changed = execute!(tx, "update users set disabled_at = $2 where id = $1", id.to_string(), at);
+/// Switches a user off; `false` if there is none.
+pub async fn disable(tx: &mut Tx, id: UserId, at: Timestamp) -> Result<bool, StorageError> {
+    let changed =
+        execute!(tx, "update users set disabled_at = $2 where id = $1", id.to_string(), at.as_secs());
+    Ok(changed == 1)
+}
+
+/// Switches a user on who is off; `false` if they are on, or there is none: of several at once one changes something.
+pub async fn enable(tx: &mut Tx, id: UserId) -> Result<bool, StorageError> {
+    let changed = execute!(
+        tx,
+        "update users set disabled_at = null where id = $1 and disabled_at is not null",
+        id.to_string()
+    );
     Ok(changed == 1)
 }
 

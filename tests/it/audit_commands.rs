@@ -84,6 +84,7 @@ const CHANGING: &[Command] = &[
     (&["client", "rotate-secret", "app", "--keep-old", "1h"], "", &["client.secret_rotated"]),
     (&["client", "disable", "app"], "", &["client.disabled"]),
     (&["client", "enable", "app"], "", &["client.enabled"]),
+    (&["client", "enable", "app"], "", &[]),
     (&["role", "update", "editor", "--scope", "w x", "--description", "d"], "", &["role.updated"]),
     (&["user", "update", "alice", "--email", "a@example.com", "--role", ""], "", &["user.updated"]),
     (&["user", "update", "alice", "--password-stdin"], PASSWORD, &["user.password_set"]),
@@ -95,6 +96,7 @@ const CHANGING: &[Command] = &[
     (&["user", "set-password", "alice", "--password-stdin"], PASSWORD, &["user.password_set"]),
     (&["user", "disable", "alice"], "", &["user.disabled"]),
     (&["user", "enable", "alice"], "", &["user.enabled"]),
+    (&["user", "enable", "alice"], "", &[]),
     (&["session", "revoke", "--user", "alice"], "", &["session.revoked"]),
     (&["session", "revoke", "--client", "app"], "", &["session.revoked"]),
     (&["session", "revoke", "--all"], "", &["session.revoked"]),
@@ -129,6 +131,8 @@ const REFUSED: &[&[&str]] = &[
     &["client", "create", "app", "--grant", "password"],
     &["client", "update", "nobody", "--scope", "a"],
     &["client", "delete", "nobody", "--yes"],
+    &["client", "enable", "nobody"],
+    &["user", "enable", "nobody"],
     &["user", "update", "alice", "--role", "nobody-made-it"],
     &["role", "create", "editor", "--scope", "w"],
     &["session", "revoke", "--id", "7f0e5c1a-3d3b-4a53-9f6e-0c4f6f3c2b11"],
@@ -212,6 +216,11 @@ async fn a_command_that_cannot_be_audited_does_nothing_and_says_so(database: Tes
     }
     let db = open(&database).await;
     let session = session(&db).await.id.to_string();
+    // Off, so that there is something to do for each command.
+    let (app, alice) = ("app".parse().expect("an id"), "alice".parse().expect("a name"));
+    let alice = users::find_by_username(&db, &alice).await.expect("readable").expect("a user").id;
+    assert!(write!(db, clients::disable(&app, at(1))).expect("switched"));
+    assert!(write!(db, users::disable(alice, at(1))).expect("switched"));
     let kids = home.json(&["key", "list"]);
     let kid = kids[0]["kid"].as_str().expect("a key");
     let (by_id, retire) = (["session", "revoke", "--id", &session], ["key", "retire", kid]);

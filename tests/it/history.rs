@@ -227,8 +227,10 @@ fn a_received_token_that_is_lost_is_refused() {
             alone(4, present("a"), Outcome::Refused("invalid_client".into())),
         ],
     );
-    // The end of somebody else's family, or one that began later, explains nothing.
+    // To switch somebody on ends nothing, nor does the end of somebody else's family, or one that began later.
     for end in [
+        switch(Switch::On),
+        client(Switch::On),
         Act::RevokeFamily { token: "z".into() },
         Act::RevokeUser { user: "other".into() },
         Act::SwitchClient { client: "other".into(), to: Switch::Off },

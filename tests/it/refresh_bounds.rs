@@ -1,14 +1,18 @@
 //! What a refresh may ask for, and what takes it away: scope, audience, roles, users, clients, operators.
 
 use grantd::app::clients::Switch;
+use grantd::app::error::AdminError;
 use grantd::app::sessions::Sessions;
 use grantd::app::users::{NewPassword, UserChange};
 use grantd::model::client::{GrantType, Registration};
 use grantd::model::id::ClientId;
 use grantd::model::secret::PlainSecret;
+use grantd::model::time::Timestamp;
 use grantd::model::user::Username;
+use grantd::storage::revisions;
 use serde_json::json;
 
+use crate::storage::open;
 use crate::support::database::TestDatabase;
 use crate::support::runner::trials;
 use crate::support::server::{Answer, ClientOf, PASSWORD, TestServer};
@@ -20,6 +24,8 @@ trials! {
         a_refresh_may_narrow_the_audience_and_widen_it_again,
         whatever_ends_a_session_ends_it_for_good,
         ending_one_session_leaves_the_others,
+        to_switch_on_what_is_on_changes_nothing,
+        of_many_who_switch_a_client_on_one_does_and_no_new_session_ends,
     ],
     sqlite: [
         a_retry_is_bounded_as_a_first_try,
@@ -347,6 +353,65 @@ async fn ending_one_session_leaves_the_others(database: TestDatabase) {
     assert_eq!(grantd.revoke_sessions(&Sessions::OfUser(alice())).await.expect("a user"), 1);
     assert_refused(&house.redeem(&other, &[]).await, "invalid_grant");
     successor(&house.redeem(&bobs, &[]).await);
+    house.server.stop().await;
+}
+
+/// How often each of these acts is in the audit.
+async fn audited(house: &House, acts: [&str; 2]) -> [usize; 2] {
+    let rows = house.server.app.list_audit(Timestamp::from_secs(0), "", 1000).await.expect("a database");
+    acts.map(|act| rows.iter().filter(|row| row.act == act).count())
+}
+
+async fn to_switch_on_what_is_on_changes_nothing(database: TestDatabase) {
+    let house = House::open(&database).await;
+    let (grantd, db) = (&house.server.app, open(&database).await);
+    let token = house.login(&[]).await.text("refresh_token");
+    let before = revisions::read(&db).await.expect("readable");
+
+    assert_eq!(grantd.set_client_enabled(&app(), Switch::On).await.expect("a client"), 0);
+    assert_eq!(grantd.set_user_enabled(&alice(), Switch::On).await.expect("a user"), 0);
+
+    assert_eq!(revisions::read(&db).await.expect("readable"), before, "no server reads anything again");
+    assert_eq!(audited(&house, ["client.enabled", "user.enabled"]).await, [0, 0]);
+    successor(&house.redeem(&token, &[]).await);
+    let nobody = "nobody".parse().expect("an id");
+    let no_client = grantd.set_client_enabled(&nobody, Switch::On).await;
+    assert!(matches!(no_client, Err(AdminError::NotFound { kind: "client", .. })), "{no_client:?}");
+    let no_user = grantd.set_user_enabled(&"nobody".parse().expect("a name"), Switch::On).await;
+    assert!(matches!(no_user, Err(AdminError::NotFound { kind: "user", .. })), "{no_user:?}");
+    db.close().await;
+    house.server.stop().await;
+}
+
+async fn of_many_who_switch_a_client_on_one_does_and_no_new_session_ends(database: TestDatabase) {
+    let house = House::open(&database).await;
+    let elsewhere = TestServer::start(&database).await;
+    for round in 1..=3 {
+        house.server.app.set_client_enabled(&app(), Switch::Off).await.expect("a client");
+        house.server.app.set_user_enabled(&alice(), Switch::Off).await.expect("a user");
+
+        let operator = async |server: &TestServer| {
+            for _ in 0..3 {
+                server.app.set_user_enabled(&alice(), Switch::On).await.expect("a user");
+                server.app.set_client_enabled(&app(), Switch::On).await.expect("a client");
+            }
+        };
+        // Each operator's first word is over by the time of their login, the other's second may not be.
+        let first = async {
+            operator(&house.server).await;
+            house.server.app.reload().await.expect("a database");
+            house.login(&[]).await
+        };
+        let more = async || {
+            operator(&elsewhere).await;
+            operator(&elsewhere).await;
+        };
+        let (login, (), ()) = tokio::join!(first, more(), more());
+
+        successor(&house.redeem(&login.text("refresh_token"), &[]).await);
+        assert_eq!(audited(&house, ["client.enabled", "user.enabled"]).await, [round, round]);
+    }
+    elsewhere.stop().await;
     house.server.stop().await;
 }
 

@@ -148,14 +148,20 @@ async fn a_client_changes_in_the_part_that_is_named_and_no_other(database: TestD
     one.secrets.reverse();
     write!(db, clients::set_secrets(&one.id, &one.secrets)).expect("set");
     assert_eq!(find_client(&db, &one.id).await.as_ref(), Some(&one), "the current secret is the first");
-    for disabled_at in [Some(at(7)), None] {
-        one.disabled_at = disabled_at;
-        assert!(write!(db, clients::set_disabled(&one.id, disabled_at)).expect("switched"));
+    for disabled_at in [at(7), at(8)] {
+        one.disabled_at = Some(disabled_at);
+        assert!(write!(db, clients::disable(&one.id, disabled_at)).expect("switched"));
+        assert_eq!(find_client(&db, &one.id).await.as_ref(), Some(&one));
+    }
+    one.disabled_at = None;
+    for was_off in [true, false] {
+        assert_eq!(write!(db, clients::enable(&one.id)).expect("switched"), was_off);
         assert_eq!(find_client(&db, &one.id).await.as_ref(), Some(&one));
     }
 
     assert!(!write!(db, clients::update(&missing, &one.registration)).expect("nothing"));
-    assert!(!write!(db, clients::set_disabled(&missing, Some(at(1)))).expect("nothing"));
+    assert!(!write!(db, clients::disable(&missing, at(1))).expect("nothing"));
+    assert!(!write!(db, clients::enable(&missing)).expect("nothing"));
     assert!(!write!(db, clients::delete(&missing)).expect("nothing"));
     assert_eq!(clients::list(&db).await.expect("readable"), [one.clone(), other.clone()]);
     assert!(write!(db, clients::delete(&one.id)).expect("deleted"));
@@ -318,7 +324,7 @@ async fn a_user_changes_in_the_part_that_is_named_and_no_other(database: TestDat
     one.password_hash = "new hash".into();
     assert!(write!(db, users::set_password(one.id, "new hash")).expect("set"));
     one.disabled_at = Some(at(9));
-    assert!(write!(db, users::set_disabled(one.id, one.disabled_at)).expect("switched"));
+    assert!(write!(db, users::disable(one.id, at(9))).expect("switched"));
     assert_eq!(whole(&find_user(&db, one.id).await), whole(&one));
     for held in [&["admin", "editor"][..], &["admin"], &[]] {
         one.roles = user(1, held).roles;
@@ -326,13 +332,16 @@ async fn a_user_changes_in_the_part_that_is_named_and_no_other(database: TestDat
         assert_eq!(whole(&find_user(&db, one.id).await), whole(&one));
     }
     one.disabled_at = None;
-    assert!(write!(db, users::set_disabled(one.id, None)).expect("switched"));
-    assert_eq!(whole(&find_user(&db, one.id).await), whole(&one));
+    for was_off in [true, false] {
+        assert_eq!(write!(db, users::enable(one.id)).expect("switched"), was_off);
+        assert_eq!(whole(&find_user(&db, one.id).await), whole(&one));
+    }
 
     let missing = user_id(3);
     assert!(!write!(db, users::update(missing, None, None)).expect("nothing"));
     assert!(!write!(db, users::set_password(missing, "x")).expect("nothing"));
-    assert!(!write!(db, users::set_disabled(missing, None)).expect("nothing"));
+    assert!(!write!(db, users::disable(missing, at(1))).expect("nothing"));
+    assert!(!write!(db, users::enable(missing)).expect("nothing"));
     assert!(!write!(db, users::delete(missing)).expect("nothing"));
     assert_eq!(whole(&find_user(&db, other.id).await), whole(&other));
     assert!(write!(db, users::delete(one.id)).expect("deleted"));
@@ -382,7 +391,7 @@ async fn a_login_counts_only_for_the_hash_that_was_verified_and_a_user_who_is_on
     assert!(!write!(db, users::record_login(one.id, "hash", Some("stale"), at(7))).expect("refused"));
     assert_eq!(whole(&find_user(&db, one.id).await), whole(&one));
     one.disabled_at = Some(at(7));
-    write!(db, users::set_disabled(one.id, one.disabled_at)).expect("switched");
+    write!(db, users::disable(one.id, at(7))).expect("switched");
     assert!(!write!(db, users::record_login(one.id, "rehashed", Some("x"), at(8))).expect("refused"));
     assert!(!write!(db, users::record_login(user_id(9), "hash", None, at(8))).expect("refused"));
     assert_eq!(whole(&find_user(&db, one.id).await), whole(&one));

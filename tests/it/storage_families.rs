@@ -125,7 +125,7 @@ async fn a_family_reads_back_as_it_was_written(database: TestDatabase) {
 async fn a_family_needs_its_user_and_a_client_that_is_on(database: TestDatabase) {
     let db = with(&database, &[family(1, "app", 1)]).await;
     let web = "web".parse().expect("an id");
-    write!(db, clients::set_disabled(&web, Some(at(1)))).expect("switched");
+    write!(db, clients::disable(&web, at(1))).expect("switched");
 
     assert!(!write!(db, families::insert(&family(2, "web", 1))).expect("refused"));
     assert!(!write!(db, families::insert(&family(2, "nobody", 1))).expect("refused"));
@@ -135,7 +135,7 @@ async fn a_family_needs_its_user_and_a_client_that_is_on(database: TestDatabase)
     assert!(matches!(taken, Err(StorageError::AlreadyExists)), "{taken:?}");
 
     assert!(families::find(&db, family_id(2)).await.expect("readable").is_none());
-    write!(db, clients::set_disabled(&web, None)).expect("switched");
+    write!(db, clients::enable(&web)).expect("switched");
     assert!(write!(db, families::insert(&family(2, "web", 1))).expect("inserted"));
     db.close().await;
 }

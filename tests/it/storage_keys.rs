@@ -212,7 +212,8 @@ async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(datab
     bumps!(CLIENTS: clients::insert(&app));
     bumps!(CLIENTS: clients::update(&app.id, &app.registration));
     bumps!(CLIENTS: clients::set_secrets(&app.id, &[]));
-    bumps!(CLIENTS: clients::set_disabled(&app.id, Some(at(1))));
+    bumps!(CLIENTS: clients::disable(&app.id, at(1)));
+    bumps!(CLIENTS: clients::enable(&app.id));
     bumps!(CLIENTS: clients::delete(&app.id));
     bumps!(ROLES: roles::insert(&admin));
     bumps!(ROLES: roles::update(&Role { description: Some(ODD.into()), ..admin.clone() }));
