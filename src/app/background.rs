@@ -28,7 +28,13 @@ pub const KEEP_ENDED: Ttl = Ttl::from_secs(24 * 60 * 60);
 impl App {
     /// Runs until it is dropped.
     pub async fn run_background(self: Arc<Self>) {
-        tokio::join!(self.watch(), self.keep_asking_for_writes(), self.look_after_keys(), self.forget());
+        tokio::join!(
+            self.watch(),
+            self.keep_asking_for_writes(),
+            self.keep_knocking(),
+            self.look_after_keys(),
+            self.forget()
+        );
     }
 
     /// Takes clients, roles and keys as the database has them now, if they changed.
@@ -53,8 +59,8 @@ impl App {
 
     async fn watch(&self) {
         loop {
-            tokio::time::sleep(WATCH_EVERY).await;
-            self.database.ask(Use::Reading, self.reload()).await;
+            self.database.pause(WATCH_EVERY).await;
+            self.database.ask(Use::Reading, async || self.reload().await).await;
             self.report();
         }
     }

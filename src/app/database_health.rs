@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::storage::health::{Outlook, look, try_write};
 
 use super::error::AdminError;
@@ -16,6 +18,9 @@ use super::{App, random};
 const LONG_PATIENCE: Duration = Duration::from_secs(8);
 /// How often it is asked whether a write would be taken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often while the last answer was no, and how often it is then tried whether there is anybody to ask: a restarted
+/// database is used within two seconds, and one that stays away is not hammered.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
 
 /// What is known of the database.
 #[derive(Default)]
@@ -23,6 +28,8 @@ pub(crate) struct DatabaseHealth {
     faults: Mutex<Faults>,
     is_down: AtomicBool,
     doubted: AtomicBool,
+    /// Told when there is somebody to ask again.
+    returned: Notify,
 }
 
 /// Why it cannot be used.
@@ -80,9 +87,33 @@ impl DatabaseHealth {
         }
     }
 
-    /// Asks the database something, notes the answer and says whether it is well. What takes longer than a load balancer waits is noted as a
-    /// failure and still waited for: a slow database that is asked anew each time would never get to answer.
-    pub(super) async fn ask(&self, of: Use, question: impl Future<Output = Result<(), AdminError>>) -> bool {
+    fn cannot_be_read(&self) -> bool {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).reading.is_some()
+    }
+
+    /// Lets a while pass, or less if the database returns meanwhile.
+    pub(super) async fn pause(&self, at_most: Duration) {
+        let _passed = tokio::time::timeout(at_most, self.returned.notified()).await;
+    }
+
+    /// Asks the database something, notes the answer and says whether it is well. Asks anew when the database returns:
+    /// what was asked before may be waiting for the next try, or for somebody who is not there any more.
+    pub(super) async fn ask(
+        &self,
+        of: Use,
+        mut question: impl AsyncFnMut() -> Result<(), AdminError>,
+    ) -> bool {
+        loop {
+            tokio::select! {
+                is_well = self.ask_once(of, question()) => return is_well,
+                () = self.returned.notified() => {}
+            }
+        }
+    }
+
+    /// What takes longer than a load balancer waits is noted as a failure and still waited for: a slow database that is
+    /// asked anew each time would never get to answer.
+    async fn ask_once(&self, of: Use, question: impl Future<Output = Result<(), AdminError>>) -> bool {
         let asked = tokio::time::timeout(LONG_PATIENCE, question);
         tokio::pin!(asked);
         let answered = match tokio::time::timeout(of.patience(), &mut asked).await {
@@ -105,11 +136,11 @@ impl DatabaseHealth {
 impl App {
     /// Keeps up the knowledge whether the database can be written.
     pub(super) async fn keep_asking_for_writes(&self) {
-        let mut seen_commits = 0;
+        let (mut seen_commits, mut is_well) = (0, true);
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.database.pause(if is_well { LOOK_EVERY } else { LOOK_AGAIN_EVERY }).await;
             let doubted = self.database.doubted.swap(false, Ordering::Relaxed);
-            let question = async {
+            let question = async || {
                 // A look sees no quota, no failing disk, no full tablespace: where a write has failed, only one that
                 // succeeds ends the doubt.
                 if look(&self.db, &mut seen_commits).await? == Outlook::Doubtful || doubted {
@@ -117,8 +148,23 @@ impl App {
                 }
                 Ok(())
             };
-            if !self.database.ask(Use::Writing, question).await {
+            is_well = self.database.ask(Use::Writing, question).await;
+            if !is_well {
                 self.database.doubt();
+            }
+        }
+    }
+
+    /// While the database cannot be read, tries whether there is anybody to ask, and has everything asked at once when
+    /// there is. Once only, lest a slow database be asked anew for ever.
+    pub(super) async fn keep_knocking(&self) {
+        let mut is_there = false;
+        loop {
+            tokio::time::sleep(LOOK_AGAIN_EVERY).await;
+            let was_there = is_there;
+            is_there = self.database.cannot_be_read() && self.db.takes_connections().await;
+            if is_there && !was_there {
+                self.database.returned.notify_waiters();
             }
         }
     }
@@ -129,6 +175,32 @@ mod tests {
     use super::*;
 
     const FAULT: fn() -> Result<(), String> = || Err("a fault".to_owned());
+
+    #[tokio::test]
+    async fn what_hangs_is_asked_anew_when_the_database_returns() {
+        let health = DatabaseHealth::default();
+        let mut asked = 0;
+        let question = async || {
+            asked += 1;
+            if asked == 1 { std::future::pending().await } else { Ok(()) }
+        };
+        health.note(Use::Reading, FAULT());
+
+        let (is_well, ()) =
+            tokio::join!(health.ask(Use::Reading, question), async { health.returned.notify_waiters() });
+
+        assert!(is_well && health.is_up());
+        assert_eq!(asked, 2);
+    }
+
+    #[tokio::test]
+    async fn a_pause_ends_when_the_database_returns() {
+        let health = DatabaseHealth::default();
+
+        let both =
+            async { tokio::join!(health.pause(Duration::MAX), async { health.returned.notify_waiters() }) };
+        assert!(tokio::time::timeout(LONG_PATIENCE, both).await.is_ok());
+    }
 
     #[test]
     fn a_database_is_up_when_it_can_be_read_and_written() {

@@ -197,6 +197,15 @@ impl Db {
         }
     }
 
+    /// Whether there is somebody to connect to, asked on a connection of its own: in the pool a try that hangs keeps
+    /// its place for seconds, and one that was refused waits longer each time.
+    pub async fn takes_connections(&self) -> bool {
+        let Self::Postgres(pool) = self else { return true };
+        let options = pool.connect_options();
+        let knock = async { options.connect().await?.close().await };
+        tokio::time::timeout(PING_PATIENCE, knock).await.is_ok_and(|answered| answered.is_ok())
+    }
+
     /// Ends all connections in good order; a SQLite file is then whole without its WAL.
     pub async fn close(&self) {
         match self {

@@ -3,7 +3,9 @@
 
 use grantd::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
 use grantd::model::role::Role;
+use grantd::model::secret::PlainSecret;
 use grantd::model::time::Ttl;
+use grantd::storage::db::Location;
 use grantd::storage::health::{self, Outlook};
 use grantd::storage::revisions::{Revisions, Subject};
 use grantd::storage::root_keys::SealedRootKey;
@@ -16,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::storage::{ODD, at, client, open, role, user, user_id, write};
 use crate::support::database::TestDatabase;
+use crate::support::relay::{Relay, Weather};
 use crate::support::runner::trials;
 
 trials! {
@@ -32,6 +35,7 @@ trials! {
         a_database_that_takes_writes_looks_like_one_and_a_look_leaves_nothing,
         the_schema_says_where_it_stands,
     ],
+    postgres: [whether_postgres_takes_connections_is_seen_past_a_pool_that_is_used_up],
     sqlite: [reading_connections_cannot_write, a_commit_to_a_file_that_is_gone_is_none, writers_of_two_processes_that_read_first_wait_for_each_other],
 }
 
@@ -290,6 +294,26 @@ async fn a_commit_to_a_file_that_is_gone_is_none(database: TestDatabase) {
 
     assert!(matches!(tx.commit().await, Err(StorageError::Unavailable(_))));
     assert!(matches!(db.begin().await, Err(StorageError::Unavailable(_))));
+    db.close().await;
+}
+
+async fn whether_postgres_takes_connections_is_seen_past_a_pool_that_is_used_up(database: TestDatabase) {
+    let relay = Relay::before(&database).await;
+    let location = Location::Postgres(PlainSecret::new(relay.url.clone()));
+    let db = Db::open(&location, Some(1)).await.expect("a database that opens");
+    let the_only_connection = db.begin().await.expect("a transaction");
+
+    assert!(db.takes_connections().await);
+    relay.cut().await;
+    assert!(!db.takes_connections().await);
+    relay.mend().await;
+    assert!(db.takes_connections().await);
+    relay.turns(Weather::Frozen);
+    assert!(!db.takes_connections().await, "nobody answers, which is not waited for");
+    relay.turns(Weather::Fair);
+    assert!(db.takes_connections().await);
+
+    drop(the_only_connection);
     db.close().await;
 }
 
