@@ -39,6 +39,7 @@ mod rules;
 mod signing_keys;
 mod signing_keys_elsewhere;
 mod skewed_clocks;
+mod slow_handshakes;
 mod slow_peers;
 mod storage;
 mod storage_audit;
@@ -96,6 +97,7 @@ fn main() -> std::process::ExitCode {
         signing_keys::trials(),
         signing_keys_elsewhere::trials(),
         skewed_clocks::trials(),
+        slow_handshakes::trials(),
         slow_peers::trials(),
         storage::trials(),
         storage_audit::trials(),

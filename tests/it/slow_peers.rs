@@ -1,12 +1,14 @@
 //! Peers that take their time: every wait for them has an end, and nobody who is merely slow meets it.
 //! Patience is cut to fractions of a second here; how long it really is, stands in `Patience::default`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use grantd::app::clock::Clock;
 use grantd::http::server::{Listener, Patience, bind_public};
+use grantd::http::tls::ReloadingCertificate;
 use grantd::http::{Draining, HttpState, TrustedProxies};
 use grantd::startup::{Purpose, open_app};
 use tokio::net::TcpSocket;
@@ -32,34 +34,46 @@ trials! {
     plain: [patience_is_as_long_as_promised],
 }
 
-const SHORT: Patience = Patience {
+pub(crate) const SHORT: Patience = Patience {
     head: Duration::from_millis(400),
     body: Duration::from_millis(400),
     write: Duration::from_millis(400),
     keep_alive: Duration::from_millis(800),
 };
 /// For what is not waited for in a test.
-const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 const GET: &str = "GET /health/live HTTP/1.1\r\nHost: grantd\r\n\r\n";
 const HALF: &str = "GET /health/live HTTP/1.1\r\nHost: gra";
 
 /// A listener with a patience of its own.
-struct Edge {
-    url: String,
+pub(crate) struct Edge {
+    pub(crate) url: String,
     handle: ServerHandle,
 }
 
+/// How many connections an edge takes at once.
+pub(crate) const PLACES: usize = 100;
+
 impl Edge {
     async fn with(database: &TestDatabase, patience: Patience) -> Self {
+        Self::behind(database, patience, None).await
+    }
+
+    /// With TLS where there is a certificate.
+    pub(crate) async fn behind(
+        database: &TestDatabase,
+        patience: Patience,
+        certificate: Option<Arc<ReloadingCertificate>>,
+    ) -> Self {
         let settings = settings(database, &[]);
         let app = open_app(&settings, Purpose::Serve, Clock::manual(START)).await.expect("an app that opens");
         let listener = Listener {
             address: settings.server.listen,
             workers: 1,
-            max_connections: 100,
+            max_connections: PLACES,
             patience,
-            certificate: None,
+            certificate,
             trusted_proxies: TrustedProxies::new([]),
             grace: Duration::from_secs(1),
         };
@@ -70,7 +84,7 @@ impl Edge {
         Self { url, handle }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.handle.stop(false).await;
     }
 }

@@ -20,7 +20,7 @@ trials! {
 }
 
 /// Writes a new self-signed pair, the key first, as a careful renewal would not.
-fn renew(directory: &Path) -> CertificateDer<'static> {
+pub(crate) fn renew(directory: &Path) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     std::fs::write(directory.join("key.pem"), made.signing_key.serialize_pem())
         .expect("a writable directory");
@@ -28,9 +28,16 @@ fn renew(directory: &Path) -> CertificateDer<'static> {
     made.cert.der().clone()
 }
 
-type Connection = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Connection = StreamOwned<ClientConnection, TcpStream>;
 
-fn connect(address: &str, trusted: &[CertificateDer<'static>]) -> Connection {
+pub(crate) fn connect(address: &str, trusted: &[CertificateDer<'static>]) -> Connection {
+    let socket = TcpStream::connect(address).expect("the server listens");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+    StreamOwned::new(shake(trusted), socket)
+}
+
+/// The client's side of a handshake, before its first byte.
+pub(crate) fn shake(trusted: &[CertificateDer<'static>]) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     for certificate in trusted {
         roots.add(certificate.clone()).expect("a certificate");
@@ -44,14 +51,11 @@ fn connect(address: &str, trusted: &[CertificateDer<'static>]) -> Connection {
     // What a browser offers; only the second is spoken.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let name = ServerName::try_from("localhost").expect("a name");
-    let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
-    let socket = TcpStream::connect(address).expect("the server listens");
-    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
-    StreamOwned::new(connection, socket)
+    ClientConnection::new(Arc::new(config), name).expect("a connection")
 }
 
 /// One request on a kept connection; the status line.
-fn ask(connection: &mut Connection) -> String {
+pub(crate) fn ask(connection: &mut Connection) -> String {
     connection
         .write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .expect("an open connection");
