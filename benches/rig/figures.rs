@@ -6,6 +6,7 @@ use super::neighbours::{Kind, Sample};
 use super::timeline::{Scene, Timeline};
 
 /// A set of durations.
+#[derive(Default)]
 pub(crate) struct Durations(Vec<Duration>);
 
 impl FromIterator<Duration> for Durations {

@@ -37,10 +37,15 @@ impl House {
 
     /// Registers a client for every grant and gives the header with which it authenticates.
     pub(crate) fn client(&self, id: &str) -> String {
+        self.client_with(id, &[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn client_with(&self, id: &str, more: &[&str]) -> String {
         let grants = ["password", "client_credentials", "refresh_token"];
         let grants = grants.iter().flat_map(|grant| ["--grant", grant]);
-        let arguments: Vec<&str> =
-            ["client", "create", id, "--scope", "read"].into_iter().chain(grants).collect();
+        let arguments = ["client", "create", id, "--scope", "read"].into_iter().chain(grants);
+        let arguments: Vec<&str> = arguments.chain(more.iter().copied()).collect();
         let made = self.run(&arguments, "");
         basic(id, made["client_secret"].as_str().expect("a secret"))
     }
@@ -67,11 +72,12 @@ impl House {
                 return served;
             }
             assert!(started.elapsed() < Duration::from_secs(60), "no server listens: {said}");
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
-    fn path(&self) -> &Path {
+    /// The working directory of its commands.
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
