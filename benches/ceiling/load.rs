@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::rig::figures::Durations;
@@ -85,7 +86,11 @@ impl Load {
         let patience = Timespec::try_from(PATIENCE).expect("a few seconds");
         while open > 0 {
             events.clear();
-            epoll::wait(&epoll, spare_capacity(&mut events), Some(&patience))?;
+            match epoll::wait(&epoll, spare_capacity(&mut events), Some(&patience)) {
+                // A machine that was paused meanwhile.
+                Err(Errno::INTR) => continue,
+                outcome => outcome?,
+            };
             if events.is_empty() {
                 return Err(ErrorKind::TimedOut.into());
             }

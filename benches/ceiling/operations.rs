@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -103,7 +104,7 @@ impl Bench {
         };
         let house = House::new(&[
             ("GRANTD_DATABASE__URL", postgres.url("grantd")),
-            ("GRANTD_KEYS__ENCRYPTION_KEY", STANDARD.encode([5; 32])),
+            ("GRANTD_KEYS__ENCRYPTION_KEY", STANDARD.encode(random_key())),
         ]);
         let basic = house.client("app");
         house.users(1);
@@ -246,6 +247,13 @@ impl Bench {
         self.load_busy = self.load_busy.max(compared.load_busy);
         tell(&mut self.lines, compared.line(name, Target::AtLeast(at_least)));
     }
+}
+
+/// A key for the database to be sealed under.
+fn random_key() -> [u8; 32] {
+    let mut key = [0; 32];
+    SystemRandom::new().fill(&mut key).expect("randomness");
+    key
 }
 
 fn drive(load: &mut Load, window: Duration) -> Result<Driven, String> {
