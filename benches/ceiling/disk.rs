@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Connection as _, Error};
+use sqlx::{ConnectOptions as _, Connection as _, Error};
 use tempfile::TempDir;
 
 use super::cores::Cores;
@@ -17,34 +17,44 @@ use super::load::Driven;
 /// A database with a row for each client.
 pub(crate) struct Disk {
     directory: TempDir,
+    /// Open as long as the database is used: SQLite deletes its log with the last connection, and commits are slower
+    /// until the next one has grown, which a server that runs has long behind it.
+    _keeper: SqliteConnection,
 }
 
 impl Disk {
     /// Beside what cargo builds, or where `BENCH_DIR` says.
     pub(crate) fn new(place: &Path, clients: usize) -> Self {
-        let disk = Self { directory: tempfile::tempdir_in(place).expect("a directory for the database") };
-        let prepare = async || {
-            let mut connection = disk.connect().await?;
-            sqlx::query("create table rows_of_clients (id integer primary key, n integer not null, at integer not null, source text not null)")
-                .execute(&mut connection)
-                .await?;
+        let directory = tempfile::tempdir_in(place).expect("a directory for the database");
+        let prepare = async {
+            let mut keeper = connect(directory.path()).await?;
+            sqlx::query(
+                "create table rows_of_clients
+                    (id integer primary key, n integer not null, at integer not null, source text not null)",
+            )
+            .execute(&mut keeper)
+            .await?;
             for id in 0..clients as i64 {
                 sqlx::query("insert into rows_of_clients values ($1, 0, 0, '127.0.0.0/24')")
                     .bind(id)
-                    .execute(&mut connection)
+                    .execute(&mut keeper)
                     .await?;
             }
-            Ok::<(), Error>(())
+            // Until the log has its size: SQLite begins it anew after a thousand pages.
+            for _ in 0..1200 {
+                update(&mut keeper, 0).await?;
+            }
+            Ok::<_, Error>(keeper)
         };
-        on_runtime(prepare()).expect("a database that can be written");
-        disk
+        let keeper = on_runtime(prepare).expect("a database that can be written");
+        Self { directory, _keeper: keeper }
     }
 
     /// One client that updates its row as often as it can.
     pub(crate) fn alone(&self, cores: &Cores, window: Duration) -> Driven {
         cores.on_server(|| {
             on_runtime(async {
-                let mut connection = self.connect().await?;
+                let mut connection = connect(self.directory.path()).await?;
                 let (begin, mut took) = (Instant::now(), Vec::with_capacity(1 << 16));
                 while begin.elapsed() < window {
                     let asked = Instant::now();
@@ -62,7 +72,7 @@ impl Disk {
         let begin = Instant::now();
         let one = |id| {
             on_runtime(async {
-                let mut connection = self.connect().await?;
+                let mut connection = connect(self.directory.path()).await?;
                 let mut took = Vec::with_capacity(1 << 16);
                 while begin.elapsed() < window {
                     let asked = Instant::now();
@@ -83,16 +93,17 @@ impl Disk {
         });
         driven(took.into_iter().flatten().collect(), begin.elapsed())
     }
+}
 
-    async fn connect(&self) -> Result<SqliteConnection, Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(self.directory.path().join("raw.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(30));
-        SqliteConnection::connect_with(&options).await
-    }
+async fn connect(directory: &Path) -> Result<SqliteConnection, Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(directory.join("raw.db"))
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(30))
+        .disable_statement_logging();
+    SqliteConnection::connect_with(&options).await
 }
 
 async fn update(connection: &mut SqliteConnection, id: i64) -> Result<(), Error> {
