@@ -50,7 +50,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// After this no further round begins, so that all ends within five minutes also where starts are slow.
 const PATIENCE: Duration = Duration::from_secs(260);
 
-const PARTS: [(&str, fn(&mut Bench)); 8] = [
+/// What `--only` may name, and what measures it.
+type Part = (&'static str, fn(&mut Bench));
+
+const PARTS: [Part; 8] = [
     ("client_credentials", Bench::client_credentials),
     ("documents", Bench::documents),
     ("refresh", Bench::refresh),

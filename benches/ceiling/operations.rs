@@ -211,7 +211,7 @@ impl Bench {
             (self.cores.on_first(workers, || house.serve()), house, request)
         });
         let [mut two, mut one] = [&sides[0], &sides[1]]
-            .map(|(served, _, request)| Load::of(served.address, MANY, &[request.clone()]));
+            .map(|(served, _, request)| Load::of(served.address, MANY, std::slice::from_ref(request)));
         let compared = self.compare(&mut two, &mut one);
         self.tell(&compared, "two workers beside one", 1.8);
     }
@@ -233,7 +233,7 @@ impl Bench {
         for (name, house, requests) in cases {
             let many = self.cores.on_server(|| house.serve());
             let mut ours = Load::of(many.address, MANY, &requests);
-            let mut theirs = Load::of(one.address, MANY, &[request.clone()]);
+            let mut theirs = Load::of(one.address, MANY, std::slice::from_ref(&request));
             let compared = self.compare(&mut ours, &mut theirs);
             self.tell(&compared, name, 0.95);
             many.stop();

@@ -1,6 +1,8 @@
 //! Whether the machine was quiet enough to tell: what others did meanwhile, and how much the rounds differ.
 //!
-//! Ours is this process and everything that it started, also what has ended since.
+//! Ours is this process and everything that it started, also what has ended since. What the kernel does in threads and
+//! interrupts of its own is counted for nobody: most of it sends our packets and writes our pages. What is left is
+//! others', in containers that we do not see too, and time that the machine's host took away.
 
 use std::collections::HashMap;
 use std::fs::{read_dir, read_to_string};
@@ -9,6 +11,9 @@ use std::fs::{read_dir, read_to_string};
 const MOST_OTHERS: f64 = 0.05;
 /// Between the quarter of the highest and the quarter of the lowest ratios of rounds, relative to the median.
 const MOST_SPREAD: f64 = 0.10;
+
+/// kthreadd, which all threads of the kernel are children of.
+const KERNEL: u32 = 2;
 
 /// How much a figure can be believed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +32,8 @@ impl Quiet {
 
 /// The work that is done from some moment on.
 pub(crate) struct Watch {
-    ours: u64,
+    /// Of us and of the kernel's threads.
+    accounted: u64,
     busy: u64,
     all: u64,
 }
@@ -40,18 +46,21 @@ impl Watch {
         let all: u64 = fields.iter().sum();
         // proc(5): the fourth and the fifth are idle time, without and with a disk to wait for.
         let idle: u64 = fields.iter().skip(3).take(2).sum();
-        Self { ours: ours(), busy: all - idle, all }
+        // The sixth and the seventh: interrupts, which no process is charged with.
+        let interrupts: u64 = fields.iter().skip(5).take(2).sum();
+        Self { accounted: accounted(), busy: all - idle - interrupts, all }
     }
 
     /// The share of all cores that others used since.
     pub(crate) fn others(&self) -> f64 {
         let now = Self::start();
-        let ours = now.ours.saturating_sub(self.ours);
-        (now.busy - self.busy).saturating_sub(ours) as f64 / (now.all - self.all).max(1) as f64
+        let accounted = now.accounted.saturating_sub(self.accounted);
+        now.busy.saturating_sub(self.busy).saturating_sub(accounted) as f64
+            / (now.all - self.all).max(1) as f64
     }
 }
 
-fn ours() -> u64 {
+fn accounted() -> u64 {
     let processes = read_dir("/proc").into_iter().flatten().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let stats: HashMap<u32, (u32, u64)> = ids.filter_map(|id| Some((id, stat(id)?))).collect();
@@ -59,7 +68,7 @@ fn ours() -> u64 {
     let descends = |id: &u32| {
         let mut ancestors = std::iter::successors(Some(*id), |id| Some(stats.get(id)?.0));
         // The depth is bounded in case parents changed while we read.
-        ancestors.by_ref().take(64).any(|id| id == own)
+        ancestors.by_ref().take(64).any(|id| id == own || id == KERNEL)
     };
     stats.iter().filter(|(id, _)| descends(id)).map(|(_, (_, ticks))| ticks).sum()
 }
