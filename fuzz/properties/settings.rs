@@ -136,10 +136,11 @@ fn check_that_what_is_shown_can_be_set(loaded: &Loaded) {
     let shown = |loaded: &Loaded| -> Vec<(&'static str, String)> {
         loaded.report.iter().map(|shown| (shown.key, shown.value.clone())).collect()
     };
-    let environment = loaded.report.iter().filter_map(|shown| match shown.value.as_str() {
-        "(secret)" => Some((variable(shown.key), KEY.to_owned())),
-        value if value.starts_with('(') => None,
-        value => Some((variable(shown.key), value.to_owned())),
+    let environment = loaded.report.iter().map(|shown| match shown.value.as_str() {
+        "(secret)" => (variable(shown.key), KEY.to_owned()),
+        // What stands in parentheses is what an empty value means, which need not be the default.
+        value if value.starts_with('(') => (variable(shown.key), String::new()),
+        value => (variable(shown.key), value.to_owned()),
     });
     let again = load("", environment.collect(), "");
     let again = again.unwrap_or_else(|mistakes| panic!("what is shown is refused: {mistakes}"));

@@ -12,7 +12,7 @@ use crate::protocol::refresh_family::{PUBLIC_RETRIES, Presenter};
 use crate::protocol::refresh_token::PresentedRefreshToken;
 use crate::protocol::token_request::Wish;
 use crate::protocol::token_response::TokenResponse;
-use crate::storage::{families, users};
+use crate::storage::{StorageError, Tx, families};
 
 use super::App;
 use super::authenticate_client::AuthenticatedClient;
@@ -59,31 +59,58 @@ pub(super) async fn refresh(
         let Some((family, _, user)) = &family else { return Err(GrantFailure::UnknownToken.into()) };
         tracing::Span::current().record("user_id", user.id.to_string());
 
-        let mut tx = app.db.begin().await?;
         match decision {
             Decision::Rotate(granted) => {
-                let idle_ttl = app.policy.families.idle_ttl;
-                if families::rotate(&mut tx, family.id, family.generation, &source, idle_ttl, now).await? {
-                    tx.commit().await?;
+                let (id, generation) = (family.id, family.generation);
+                let (idle_ttl, source) = (app.policy.families.idle_ttl, source.clone());
+                let rotate = move |mut tx: Tx| async move {
+                    let won = families::rotate(&mut tx, id, generation, &source, idle_ttl, now).await;
+                    (tx, won)
+                };
+                if decide_by(app, rotate).await? {
                     return hand_out(app, authenticated, (family, user), family.generation + 1, granted);
                 }
             }
             Decision::Retry(granted, strange) => {
+                let (id, generation) = (family.id, family.generation);
                 let limit = client.is_public().then_some(PUBLIC_RETRIES);
-                if families::record_retry(&mut tx, family.id, family.generation, limit, strange).await? {
-                    tx.commit().await?;
+                let record = move |mut tx: Tx| async move {
+                    let noted = families::record_retry(&mut tx, id, generation, limit, strange).await;
+                    (tx, noted)
+                };
+                if decide_by(app, record).await? {
                     return hand_out(app, authenticated, (family, user), family.generation, granted);
                 }
             }
             Decision::EndFamily => {
-                end_family(app, tx, family, &source, now).await?;
+                end_family(app, app.db.begin().await?, family, &source, now).await?;
                 return Err(GrantFailure::Reused.into());
             }
         }
         // Somebody else moved the family on; look again.
-        tx.rollback().await?;
     }
     Err(TokenError::Unavailable("the family changed under every attempt".into()))
+}
+
+/// Runs the one statement that decides, and makes it durable if it says yes. It goes on if nobody waits any more.
+async fn decide_by<F>(
+    app: &App,
+    statement: impl FnOnce(Tx) -> F + Send + 'static,
+) -> Result<bool, StorageError>
+where
+    F: Future<Output = (Tx, Result<bool, StorageError>)> + Send,
+{
+    let db = app.db.clone();
+    let decided = tokio::spawn(async move {
+        let (tx, decided) = statement(db.begin_one_statement().await?).await;
+        match decided {
+            Ok(true) => tx.commit().await?,
+            Ok(false) => tx.rollback().await?,
+            Err(_) => tx.give_up().await,
+        }
+        decided
+    });
+    decided.await.map_err(|error| StorageError::Unavailable(error.to_string()))?
 }
 
 /// The family that the token is genuinely of, and its user.
@@ -92,12 +119,9 @@ async fn gather(
     presented: Option<&PresentedRefreshToken>,
 ) -> Result<Option<(Family, u32, User)>, TokenError> {
     let Some(presented) = presented else { return Ok(None) };
-    let family = families::find(&app.db, presented.family).await?;
-    let Some(family) = family.filter(|family| app.refresh_key.vouches_for(presented, &family.secret)) else {
-        return Ok(None);
-    };
-    let user = users::find(&app.db, family.user_id).await?;
-    Ok(user.map(|user| (family, presented.generation, user)))
+    let found = families::find_with_user(&app.db, presented.family).await?;
+    let genuine = found.filter(|(family, _)| app.refresh_key.vouches_for(presented, &family.secret));
+    Ok(genuine.map(|(family, user)| (family, presented.generation, user)))
 }
 
 fn hand_out(

@@ -215,7 +215,8 @@ async fn try_to_take(app: &App, guess: &Guess, keys: &[CounterKey]) -> Result<Tr
         return Ok(refused);
     }
 
-    let mut tx = app.db.begin().await?;
+    // A place that a power cut takes back is one that nobody was told of: its guess went with it.
+    let mut tx = app.db.begin_forgettable().await?;
     let mut counters = login_attempts::lock(&mut tx, keys, now).await?;
     let before = counts(&counters);
     if let Some(refused) = refusal(&mut counters, guess, rules, now) {

@@ -5,36 +5,23 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Row as _, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::model::secret::PlainSecret;
 
 use super::error::StorageError;
-use super::group_commit::{Line, Member};
+use super::group_commit::{Intent, Line, Member};
+use super::lending::{Lender, Lent, LentTransaction};
 use super::private_file::{PrivateFileError, make_private};
 use super::sqlite_file::SqliteFile;
 
-/// How long a connection is waited for.
-const ACQUIRE_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a transaction may take to begin, which on SQLite is how long other writers are waited for.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
-/// How long an open connection may be silent when it is asked whether it is there.
-const PING_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How old a session may get that cannot write.
-const READ_ONLY_SESSION: Duration = Duration::from_secs(3);
-
-/// What bounds a session on the other side of the wire. A request is given up after ten seconds; the locks that it
-/// holds or waits for must go soon after, also if this machine has vanished and nobody can say so. Statements are not
-/// bounded: to end a million sessions takes as long as it takes.
-const POSTGRES_SESSION: &str = "set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '10s';
-    set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3;
-    set tcp_user_timeout = '15s'";
 /// A migration waits for the one that runs beside it.
 pub(super) const POSTGRES_MIGRATION: &str = "set lock_timeout = 0";
 
@@ -78,15 +65,15 @@ pub enum Db {
     Sqlite {
         /// Cannot write.
         read: SqlitePool,
-        /// One connection, so that writers stand in line here and not in SQLite's busy loop.
+        /// Past the line; for migrations.
         write: SqlitePool,
-        /// The line.
+        /// Where writers stand, and not in SQLite's busy loop.
         line: Arc<Line>,
         /// The file.
         file: Arc<SqliteFile>,
     },
     /// Postgres.
-    Postgres(PgPool),
+    Postgres(Lender),
 }
 
 /// A transaction; rolled back unless committed.
@@ -94,7 +81,9 @@ pub enum Tx {
     /// Alone while it runs, committed with others.
     Sqlite(Member),
     /// Read committed; conditional statements decide races.
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(LentTransaction),
+    /// One statement, which commits itself.
+    PostgresOne(Lent),
 }
 
 /// Whatever a statement can run on; made from `&Db` or `&mut Tx`.
@@ -104,7 +93,7 @@ pub enum Conn<'a> {
     /// The one in a transaction.
     Sqlite(&'a mut SqliteConnection),
     /// Any connection.
-    PostgresPool(&'a PgPool),
+    PostgresLender(&'a Lender),
     /// The one in a transaction.
     Postgres(&'a mut PgConnection),
 }
@@ -113,7 +102,7 @@ impl<'a> From<&'a Db> for Conn<'a> {
     fn from(db: &'a Db) -> Self {
         match db {
             Db::Sqlite { read, .. } => Self::SqlitePool(read),
-            Db::Postgres(pool) => Self::PostgresPool(pool),
+            Db::Postgres(lender) => Self::PostgresLender(lender),
         }
     }
 }
@@ -122,7 +111,8 @@ impl<'a> From<&'a mut Tx> for Conn<'a> {
     fn from(tx: &'a mut Tx) -> Self {
         match tx {
             Tx::Sqlite(member) => Self::Sqlite(member.connection()),
-            Tx::Postgres(tx) => Self::Postgres(tx),
+            Tx::Postgres(tx) => Self::Postgres(tx.connection()),
+            Tx::PostgresOne(lent) => Self::Postgres(lent.connection()),
         }
     }
 }
@@ -133,7 +123,12 @@ macro_rules! run {
         match $conn {
             $crate::storage::db::Conn::SqlitePool(on) => $query$(.bind($bind))*.$method(on).await?,
             $crate::storage::db::Conn::Sqlite(on) => $query$(.bind($bind))*.$method(on).await?,
-            $crate::storage::db::Conn::PostgresPool(on) => $query$(.bind($bind))*.$method(on).await?,
+            $crate::storage::db::Conn::PostgresLender(lender) => {
+                let mut lent = lender.lend().await?;
+                let answer = $query$(.bind($bind))*.$method(lent.connection()).await?;
+                lent.give_back();
+                answer
+            }
             $crate::storage::db::Conn::Postgres(on) => $query$(.bind($bind))*.$method(on).await?,
         }
     };
@@ -161,7 +156,10 @@ macro_rules! execute {
                 sqlx::query($sql)$(.bind($bind))*.execute(on.connection()).await?.rows_affected()
             }
             $crate::storage::db::Tx::Postgres(on) => {
-                sqlx::query($sql)$(.bind($bind))*.execute(&mut **on).await?.rows_affected()
+                sqlx::query($sql)$(.bind($bind))*.execute(on.connection()).await?.rows_affected()
+            }
+            $crate::storage::db::Tx::PostgresOne(on) => {
+                sqlx::query($sql)$(.bind($bind))*.execute(on.connection()).await?.rows_affected()
             }
         }
     };
@@ -180,40 +178,51 @@ impl Db {
 
     /// Begins a transaction that may write.
     pub async fn begin(&self) -> Result<Tx, StorageError> {
-        let begun = tokio::time::timeout(BEGIN_PATIENCE, self.begin_in_the_end()).await;
+        self.begin_in_time(Intent::Several).await
+    }
+
+    /// Begins a transaction of one statement that writes all or nothing, for which less is done: `commit` it if it wrote
+    /// something, and `rollback` only if it did not. Nobody may go away in between, so let it run on a task of its own.
+    pub async fn begin_one_statement(&self) -> Result<Tx, StorageError> {
+        self.begin_in_time(Intent::One).await
+    }
+
+    /// Begins a transaction that a power cut may take back as long as no other was committed after it; a killed process
+    /// takes nothing back. Nobody may have been told of it.
+    pub async fn begin_forgettable(&self) -> Result<Tx, StorageError> {
+        self.begin_in_time(Intent::Forgettable).await
+    }
+
+    async fn begin_in_time(&self, intent: Intent) -> Result<Tx, StorageError> {
+        let begun = tokio::time::timeout(BEGIN_PATIENCE, self.begin_in_the_end(intent)).await;
         begun.unwrap_or_else(|_| Err(StorageError::unavailable("a transaction could not be begun in time")))
     }
 
-    async fn begin_in_the_end(&self) -> Result<Tx, StorageError> {
+    async fn begin_in_the_end(&self, intent: Intent) -> Result<Tx, StorageError> {
         match self {
-            Self::Sqlite { line, .. } => Ok(Tx::Sqlite(line.begin().await?)),
-            Self::Postgres(pool) => {
-                // On a task of its own, which goes on if nobody waits any more: sqlx does not undo a `begin` that is
-                // given up half-way, and the connection would go back to the pool inside a transaction.
-                let pool = pool.clone();
-                let begun = tokio::spawn(async move { pool.begin().await }).await;
-                Ok(Tx::Postgres(begun.map_err(StorageError::unavailable)??))
-            }
+            Self::Sqlite { line, .. } => Ok(Tx::Sqlite(line.begin(intent).await?)),
+            Self::Postgres(lender) if intent == Intent::One => Ok(Tx::PostgresOne(lender.lend().await?)),
+            Self::Postgres(lender) => Ok(Tx::Postgres(LentTransaction::begin(lender).await?)),
         }
     }
 
-    /// Whether there is somebody to connect to, asked on a connection of its own: in the pool a try that hangs keeps
-    /// its place for seconds, and one that was refused waits longer each time.
+    /// Whether there is somebody to connect to.
     pub async fn takes_connections(&self) -> bool {
-        let Self::Postgres(pool) = self else { return true };
-        let options = pool.connect_options();
-        let knock = async { options.connect().await?.close().await };
-        tokio::time::timeout(PING_PATIENCE, knock).await.is_ok_and(|answered| answered.is_ok())
+        match self {
+            Self::Sqlite { .. } => true,
+            Self::Postgres(lender) => lender.takes_connections().await,
+        }
     }
 
     /// Ends all connections in good order; a SQLite file is then whole without its WAL.
     pub async fn close(&self) {
         match self {
-            Self::Sqlite { read, write, .. } => {
+            Self::Sqlite { read, write, line, .. } => {
+                line.close().await;
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(lender) => lender.close().await,
         }
     }
 }
@@ -224,7 +233,22 @@ impl Tx {
     pub async fn rollback(self) -> Result<(), StorageError> {
         match self {
             Self::Sqlite(member) => member.rollback().await,
-            Self::Postgres(tx) => Ok(tx.rollback().await?),
+            Self::Postgres(tx) => tx.rollback().await,
+            Self::PostgresOne(lent) => {
+                lent.give_back();
+                Ok(())
+            }
+        }
+    }
+
+    /// Undoes what was done before a statement that failed, if its error is all there is to tell.
+    pub async fn give_up(self) {
+        match self {
+            Self::Sqlite(member) => {
+                let _the_statement_has_said_it = member.rollback().await;
+            }
+            // A connection that may be broken is closed.
+            Self::Postgres(_) | Self::PostgresOne(_) => {}
         }
     }
 
@@ -232,7 +256,11 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StorageError> {
         match self {
             Self::Sqlite(member) => member.commit().await,
-            Self::Postgres(tx) => Ok(tx.commit().await?),
+            Self::Postgres(tx) => tx.commit().await,
+            Self::PostgresOne(lent) => {
+                lent.give_back();
+                Ok(())
+            }
         }
     }
 }
@@ -281,11 +309,11 @@ async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError>
     if version_of(&version) < [3, 51, 3] {
         return Err(OpenError::OldSqlite(version));
     }
-    let read = pool(max_connections.max(1)).connect_lazy_with(options.pragma("query_only", "on"));
+    let read = pool(max_connections.max(1)).connect_lazy_with(options.clone().pragma("query_only", "on"));
     let file = SqliteFile::of(path.to_owned())
         .map_err(|cause| PrivateFileError::Make { path: path.to_owned(), cause })?;
     let file = Arc::new(file);
-    let line = Line::new(write.clone(), Arc::clone(&file));
+    let line = Line::new(options.clone(), Arc::clone(&file));
     Ok(Db::Sqlite { read, write, line, file })
 }
 
@@ -295,46 +323,10 @@ async fn open_postgres(url: &PlainSecret, max_connections: u32) -> Result<Db, Op
     let place = format!("postgres://{}:{}", options.get_host(), options.get_port());
     let options = options.application_name("grantd").disable_statement_logging();
 
-    // One connection by itself first: a pool tries again until its time is over, and then forgets why.
-    let first = tokio::time::timeout(ACQUIRE_PATIENCE, options.connect()).await;
-    let connected = match first {
-        Ok(connected) => connected.map_err(StorageError::from),
-        Err(_) => {
-            Err(StorageError::Unavailable(format!("no answer within {} s", ACQUIRE_PATIENCE.as_secs())))
-        }
-    };
-    let connection = connected.map_err(|cause| OpenError::Connect { place, cause })?;
-    // It was good enough to ask; how it ends does not matter.
-    let _ended = connection.close().await;
-
-    let pool = PgPoolOptions::new()
-        .max_connections(max_connections.max(1))
-        .acquire_timeout(ACQUIRE_PATIENCE)
-        .after_connect(|connection, _| {
-            Box::pin(async move { connection.execute(sqlx::raw_sql(POSTGRES_SESSION)).await.map(drop) })
-        })
-        // sqlx waits for a ping as long as the kernel does, a quarter of an hour; meanwhile a connection that leads
-        // nowhere would keep its place in the pool.
-        .test_before_acquire(false)
-        .before_acquire(|connection, about| Box::pin(is_fit(connection, about.age)))
-        .after_release(|connection, _| Box::pin(answers(connection)));
-    Ok(Db::Postgres(pool.connect_lazy_with(options)))
-}
-
-/// Whether the connection leads anywhere; sqlx closes one that does not. Never an error, which sqlx would log for each.
-async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let ping = tokio::time::timeout(PING_PATIENCE, connection.ping()).await;
-    Ok(ping.is_ok_and(|answered| answered.is_ok()))
-}
-
-/// Whether the connection leads to a database that can be written: one round trip, as a ping. A session stays read-only
-/// when its database is not any more, and stays with a server that is not the primary any more, so it is begun anew;
-/// not with every use, lest a long outage be nothing but new sessions.
-async fn is_fit(connection: &mut PgConnection, age: Duration) -> Result<bool, sqlx::Error> {
-    let question = connection.fetch_one(sqlx::raw_sql("show transaction_read_only"));
-    let Ok(Ok(answer)) = tokio::time::timeout(PING_PATIENCE, question).await else { return Ok(false) };
-    let read_only: String = answer.try_get(0)?;
-    Ok(read_only == "off" || age < READ_ONLY_SESSION)
+    let lender = Lender::new(options, max_connections);
+    let first = lender.lend().await.map_err(|cause| OpenError::Connect { place, cause })?;
+    first.give_back();
+    Ok(Db::Postgres(lender))
 }
 
 /// SQLITE_BUSY, whatever its extended code says besides.

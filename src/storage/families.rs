@@ -3,10 +3,12 @@
 use crate::model::id::{ClientId, FamilyId, UserId};
 use crate::model::session::{Family, FamilySecret, RevocationReason, StrangeRetry};
 use crate::model::time::{Timestamp, Ttl};
+use crate::model::user::User;
 
 use super::clients::{audience_from, audience_json, parse};
 use super::db::{Conn, Tx, execute, row, rows};
 use super::error::StorageError;
+use super::users::UserColumns;
 
 #[derive(sqlx::FromRow)]
 struct FamilyRow {
@@ -53,6 +55,37 @@ pub async fn find(on: impl Into<Conn<'_>>, id: FamilyId) -> Result<Option<Family
         id.to_string()
     );
     family.map(FamilyRow::into_model).transpose()
+}
+
+#[derive(sqlx::FromRow)]
+struct OwnedRow {
+    #[sqlx(flatten)]
+    family: FamilyRow,
+    #[sqlx(flatten)]
+    user: UserColumns,
+}
+
+/// One family and the user whose it is.
+pub async fn find_with_user(
+    on: impl Into<Conn<'_>>,
+    id: FamilyId,
+) -> Result<Option<(Family, User)>, StorageError> {
+    let found: Option<OwnedRow> = row!(
+        on,
+        OwnedRow,
+        "select families.id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+                strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason,
+                username, email, name, password_hash, disabled_at, created_at, last_login_at,
+                (select string_agg(role, ' ') from user_roles where user_roles.user_id = users.id) as roles
+         from families join users on users.id = families.user_id where families.id = $1",
+        id.to_string()
+    );
+    found
+        .map(|OwnedRow { family, user }| {
+            let user = user.into_model(&family.user_id)?;
+            Ok((family.into_model()?, user))
+        })
+        .transpose()
 }
 
 /// The families that are meant and have not expired, the newest first.

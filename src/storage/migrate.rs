@@ -93,12 +93,11 @@ pub async fn migrate(db: &Db) -> Result<usize, SchemaError> {
             SQLITE.run(write).await?;
         }
         // sqlx takes an advisory lock here.
-        Db::Postgres(pool) => {
-            let mut connection = pool.acquire().await.map_err(StorageError::from)?;
+        Db::Postgres(lender) => {
+            // Of its own, because its waiting has no bound.
+            let mut connection = lender.connect().await?;
             connection.execute(sqlx::raw_sql(POSTGRES_MIGRATION)).await.map_err(StorageError::from)?;
-            // Not back to the pool: its waiting has no bound any more.
-            connection.close_on_drop();
-            POSTGRES.run(&mut *connection).await?;
+            POSTGRES.run(&mut connection).await?;
         }
     }
     Ok(before.migrations.iter().filter(|(.., applied)| !applied).count())

@@ -12,6 +12,7 @@ pub mod group_commit;
 pub mod health;
 pub mod installation;
 pub mod known_sources;
+pub mod lending;
 pub mod login_attempts;
 pub mod migrate;
 pub mod private_file;

@@ -83,6 +83,11 @@ impl SqliteFile {
         self.commits.load(Ordering::Relaxed)
     }
 
+    /// Whether nobody waits for the one writer.
+    pub(super) fn is_nobody_in_line(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+
     /// A place in the line for the one writer, held until it is dropped.
     pub(super) fn stand_in_line(&self) -> Result<Place<'_>, StorageError> {
         let place = Place(&self.waiting);

@@ -14,6 +14,13 @@ use super::error::StorageError;
 #[derive(sqlx::FromRow)]
 struct UserRow {
     id: String,
+    #[sqlx(flatten)]
+    columns: UserColumns,
+}
+
+/// A user without the id, which other tables have as well.
+#[derive(sqlx::FromRow)]
+pub(super) struct UserColumns {
     username: String,
     email: Option<String>,
     name: Option<String>,
@@ -208,6 +215,12 @@ pub async fn count_without(on: impl Into<Conn<'_>>, name: &RoleName) -> Result<i
 
 impl UserRow {
     fn into_model(self) -> Result<User, StorageError> {
+        self.columns.into_model(&self.id)
+    }
+}
+
+impl UserColumns {
+    pub(super) fn into_model(self, id: &str) -> Result<User, StorageError> {
         let mut roles: Vec<RoleName> = self
             .roles
             .as_deref()
@@ -217,7 +230,7 @@ impl UserRow {
             .collect::<Result<_, _>>()?;
         roles.sort();
         Ok(User {
-            id: parse(&self.id)?,
+            id: parse(id)?,
             username: parse(&self.username)?,
             email: self.email,
             name: self.name,

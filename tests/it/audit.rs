@@ -35,7 +35,9 @@ pub(crate) async fn meddle(db: &Db, statements: &[&str]) {
         let text = AssertSqlSafe((*statement).to_owned());
         let done = match db {
             Db::Sqlite { write, .. } => sqlx::query(text).execute(write).await.map(drop),
-            Db::Postgres(pool) => sqlx::query(text).execute(pool).await.map(drop),
+            Db::Postgres(lender) => {
+                sqlx::query(text).execute(&mut lender.connect().await.expect("a connection")).await.map(drop)
+            }
         };
         done.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
@@ -282,7 +284,7 @@ const NOT_AUDITED: &[(&str, usize, &str)] = &[
     ("audit.rs", 1, "the audit itself"),
     ("background.rs", 2, "what is over is purged"),
     ("open.rs", 1, "the root key of a new database"),
-    ("refresh.rs", 2, "a rotation, a retry"),
+    ("refresh.rs", 1, "a rotation or a retry"),
     ("reuse.rs", 1, "an ending whose row is owed"),
     ("signing_keys.rs", 1, "the longest life of what keys sign, which follows from a client"),
     ("throttle.rs", 1, "counts of failed logins"),

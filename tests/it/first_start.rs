@@ -51,7 +51,8 @@ pub(crate) async fn tables(db: &Db) -> Vec<String> {
             let sql = "select name from sqlite_master where type = 'table' order by name";
             sqlx::query_as(sql).fetch_all(read).await
         }
-        Db::Postgres(pool) => {
+        Db::Postgres(lender) => {
+            let pool = &mut lender.connect().await.expect("a connection");
             let sql = "select cast(tablename as text) from pg_tables where schemaname = 'public' order by 1";
             sqlx::query_as(sql).fetch_all(pool).await
         }
@@ -63,7 +64,9 @@ pub(crate) async fn tables(db: &Db) -> Vec<String> {
 pub(crate) async fn run(db: &Db, sql: &'static str) {
     let ran = match db {
         Db::Sqlite { write, .. } => sqlx::raw_sql(sql).execute(write).await.map(drop),
-        Db::Postgres(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop),
+        Db::Postgres(lender) => {
+            sqlx::raw_sql(sql).execute(&mut lender.connect().await.expect("a connection")).await.map(drop)
+        }
     };
     ran.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }

@@ -112,6 +112,14 @@ async fn a_family_reads_back_as_it_was_written(database: TestDatabase) {
     assert_eq!(whole(&find(&db, 1).await), whole(&rich));
     assert_eq!(whole(&find(&db, 2).await), whole(&bare));
     assert!(families::find(&db, family_id(3)).await.expect("readable").is_none());
+    assert!(families::find_with_user(&db, family_id(3)).await.expect("readable").is_none());
+    for (number, expected) in [(1, &rich), (2, &bare)] {
+        let found = families::find_with_user(&db, family_id(number)).await.expect("readable");
+        let (family, user) = found.expect("there");
+        assert_eq!(whole(&family), whole(expected));
+        let alone = users::find(&db, expected.user_id).await.expect("readable").expect("there");
+        assert_eq!(format!("{user:?}"), format!("{alone:?}"));
+    }
     // Revoked with each reason there is, it still reads back.
     for (number, reason) in (10..).zip(RevocationReason::ALL) {
         assert!(write!(db, families::insert(&family(number, "app", 1))).expect("inserted"));

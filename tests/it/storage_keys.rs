@@ -33,6 +33,7 @@ trials! {
         a_closed_database_is_not_available,
         a_root_key_reads_back_and_is_accepted_until_it_expires,
         a_database_that_takes_writes_looks_like_one_and_a_look_leaves_nothing,
+        every_kind_of_transaction_keeps_what_it_commits_and_nothing_else,
         the_schema_says_where_it_stands,
     ],
     postgres: [whether_postgres_takes_connections_is_seen_past_a_pool_that_is_used_up],
@@ -283,6 +284,34 @@ async fn a_database_that_takes_writes_looks_like_one_and_a_look_leaves_nothing(d
     health::look(&db, &mut seen_commits).await.expect("well");
     db.close().await;
     assert!(health::look(&db, &mut seen_commits).await.is_err());
+}
+
+async fn every_kind_of_transaction_keeps_what_it_commits_and_nothing_else(database: TestDatabase) {
+    let db = open(&database).await;
+    for kind in ["several", "one", "forgettable"] {
+        let begin = async || match kind {
+            "several" => db.begin().await,
+            "one" => db.begin_one_statement().await,
+            _ => db.begin_forgettable().await,
+        };
+        let mut tx = begin().await.expect("a transaction");
+        installation::set(&mut tx, kind, b"kept").await.expect("written");
+        tx.commit().await.expect("committed");
+        let tx = begin().await.expect("a transaction");
+        tx.rollback().await.expect("nothing to undo");
+        begin().await.expect("a transaction").give_up().await;
+        if kind != "one" {
+            let mut undone = begin().await.expect("a transaction");
+            installation::set(&mut undone, kind, b"undone").await.expect("written");
+            undone.rollback().await.expect("undone");
+            let mut dropped = begin().await.expect("a transaction");
+            installation::set(&mut dropped, kind, b"dropped").await.expect("written");
+        }
+
+        assert_eq!(installation::read(&db, kind).await.expect("readable").as_deref(), Some(&b"kept"[..]));
+    }
+    write!(db, installation::set("last", b"word")).expect("nobody is in the way");
+    db.close().await;
 }
 
 async fn a_commit_to_a_file_that_is_gone_is_none(database: TestDatabase) {

@@ -70,8 +70,9 @@ async fn failures_that_an_older_version_counted_still_count(database: TestDataba
             migrator.run(write).await.expect("migrated");
             sqlx::query(COUNTED).bind(&account[..]).execute(write).await.expect("counted");
         }
-        Db::Postgres(pool) => {
-            migrator.run(pool).await.expect("migrated");
+        Db::Postgres(lender) => {
+            let pool = &mut lender.connect().await.expect("a connection");
+            migrator.run(&mut *pool).await.expect("migrated");
             sqlx::query(COUNTED).bind(&account[..]).execute(pool).await.expect("counted");
         }
     }

@@ -58,7 +58,10 @@ async fn counters(database: &TestDatabase) -> i64 {
     const COUNT: &str = "select count(*) from login_attempts";
     let count: i64 = match &db {
         Db::Sqlite { read, .. } => sqlx::query_scalar(COUNT).fetch_one(read).await.expect("a number"),
-        Db::Postgres(pool) => sqlx::query_scalar(COUNT).fetch_one(pool).await.expect("a number"),
+        Db::Postgres(lender) => sqlx::query_scalar(COUNT)
+            .fetch_one(&mut lender.connect().await.expect("a connection"))
+            .await
+            .expect("a number"),
     };
     db.close().await;
     count
@@ -197,7 +200,12 @@ async fn places_that_a_crash_left_behind_count_as_failed_when_their_time_is_over
     let db = open(&database).await;
     match &db {
         Db::Sqlite { write, .. } => _ = sqlx::query(left).execute(write).await.expect("written"),
-        Db::Postgres(pool) => _ = sqlx::query(left).execute(pool).await.expect("written"),
+        Db::Postgres(lender) => {
+            _ = sqlx::query(left)
+                .execute(&mut lender.connect().await.expect("a connection"))
+                .await
+                .expect("written")
+        }
     }
     db.close().await;
 

@@ -1,7 +1,8 @@
 //! A relay in front of Postgres, for what can happen on the way: it can be cut (a stopped database), frozen (a cable
 //! pulled out: connections stay open and nobody answers), slow, or lose a connection in the midst of a commit.
 //!
-//! Knows of Postgres' protocol only what a commit looks like.
+//! Knows of Postgres' protocol only what a commit looks like: the word, or the one statement of a refresh, which commits
+//! itself.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -154,11 +155,12 @@ async fn carry_out(
     mut weather: watch::Receiver<Weather>,
     fate: &Cell<Weather>,
 ) {
+    let mut orders = Orders::default();
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
         let bytes = &buffer[..count];
-        let commits = bytes.windows(6).any(|window| window == b"COMMIT");
+        let commits = orders.commit(bytes);
         let now = match weather.wait_for(|weather| *weather != Weather::Frozen).await {
             Ok(now) => *now,
             Err(_) => return,
@@ -180,6 +182,28 @@ async fn carry_out(
         if to.write_all(bytes).await.is_err() {
             return;
         }
+    }
+}
+
+/// What has to be known of a connection to tell which message commits.
+#[derive(Default)]
+struct Orders {
+    /// How a message begins that carries out the prepared statement of a refresh: no portal, then its name.
+    refresh: Option<Vec<u8>>,
+}
+
+impl Orders {
+    fn commit(&mut self, bytes: &[u8]) -> bool {
+        let find =
+            |text: &[u8]| bytes.windows(text.len()).position(|window| window.eq_ignore_ascii_case(text));
+        // It is prepared first: its name, a zero, its text.
+        if let Some(text) = find(b"update families set generation") {
+            let name_ends = text - 1;
+            let name_begins = bytes[..name_ends].windows(5).rposition(|window| window == b"sqlx_");
+            let name = &bytes[name_begins.expect("sqlx names its statements")..name_ends];
+            self.refresh = Some([b"\0", name, b"\0"].concat());
+        }
+        find(b"commit").is_some() || self.refresh.as_deref().and_then(find).is_some()
     }
 }
 

@@ -1,0 +1,194 @@
+//! Connections to Postgres, lent from one user straight to the next. sqlx's pool asks a connection whether it is there
+//! whenever it takes one back, which costs more round trips than most of what is done with it, and without an end to
+//! its patience. Here a connection that has just worked is lent as it is, one that has rested is asked first, and one
+//! whose use did not end in good order is closed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::StorageError;
+
+/// How long a connection is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an open connection may be silent when it is asked whether it is there.
+const PING_PATIENCE: Duration = Duration::from_secs(1);
+/// A connection that has worked so lately is lent as it is.
+const FRESH: Duration = Duration::from_millis(250);
+/// How long a connection is kept that nobody needs, and any.
+const RESTS_AT_MOST: Duration = Duration::from_secs(60);
+const LIVES_AT_MOST: Duration = Duration::from_secs(30 * 60);
+/// How old a session may get that cannot write.
+const READ_ONLY_SESSION: Duration = Duration::from_secs(3);
+
+/// What bounds a session on the other side of the wire. A request is given up after ten seconds; the locks that it
+/// holds or waits for must go soon after, also if this machine has vanished and nobody can say so. Statements are not
+/// bounded: to end a million sessions takes as long as it takes.
+const SESSION: &str = "set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '10s';
+    set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3;
+    set tcp_user_timeout = '15s'";
+
+/// The lender.
+#[derive(Clone)]
+pub struct Lender(Arc<Shared>);
+
+struct Shared {
+    options: PgConnectOptions,
+    room: Arc<Semaphore>,
+    /// The one that worked last comes last.
+    resting: Mutex<Vec<Kept>>,
+    is_closed: AtomicBool,
+}
+
+struct Kept {
+    connection: PgConnection,
+    since: Instant,
+    used_at: Instant,
+}
+
+/// A connection that is lent; closed unless it is given back.
+pub struct Lent {
+    lender: Lender,
+    kept: Kept,
+    /// Let go of last.
+    _room: OwnedSemaphorePermit,
+}
+
+/// A transaction on a connection that is lent; undone unless committed.
+pub struct LentTransaction(Lent);
+
+impl Lender {
+    /// Lends so many connections at once.
+    pub(super) fn new(options: PgConnectOptions, connections: u32) -> Self {
+        let room = Semaphore::new(usize::try_from(connections.max(1)).unwrap_or(usize::MAX));
+        Self(Arc::new(Shared {
+            options,
+            room: Arc::new(room),
+            resting: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+        }))
+    }
+
+    /// A connection beside those that are lent, for what changes its session.
+    pub async fn connect(&self) -> Result<PgConnection, StorageError> {
+        if self.0.is_closed.load(Ordering::Relaxed) {
+            return Err(StorageError::unavailable("it was closed"));
+        }
+        let connect = async {
+            let mut connection = self.0.options.connect().await?;
+            connection.execute(sqlx::raw_sql(SESSION)).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        match tokio::time::timeout(PATIENCE, connect).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err(StorageError::unavailable(format!("no answer within {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    /// Whether there is somebody to connect to, whoever uses the connections that there are.
+    pub(super) async fn takes_connections(&self) -> bool {
+        let knock = async { self.0.options.connect().await?.close().await };
+        tokio::time::timeout(PING_PATIENCE, knock).await.is_ok_and(|answered| answered.is_ok())
+    }
+
+    /// Lends a connection that leads to a database which can be written.
+    pub(super) async fn lend(&self) -> Result<Lent, StorageError> {
+        let room = tokio::time::timeout(PATIENCE, Arc::clone(&self.0.room).acquire_owned()).await;
+        let room = room.map_err(|_| StorageError::unavailable("all connections are in use"))?;
+        let room = room.map_err(StorageError::unavailable)?;
+        let lent = |kept| Ok(Lent { lender: self.clone(), kept, _room: room });
+
+        while let Some(mut kept) = self.take() {
+            if kept.used_at.elapsed() < FRESH || is_fit(&mut kept).await {
+                return lent(kept);
+            }
+        }
+        let since = Instant::now();
+        lent(Kept { connection: self.connect().await?, since, used_at: since })
+    }
+
+    fn take(&self) -> Option<Kept> {
+        let mut resting = self.0.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = resting.pop();
+        // One at a time will do, and the first has rested longest.
+        if resting.first().is_some_and(|kept| kept.used_at.elapsed() > RESTS_AT_MOST) {
+            resting.remove(0);
+        }
+        taken
+    }
+
+    fn keep(&self, kept: Kept) {
+        if kept.since.elapsed() < LIVES_AT_MOST && !self.0.is_closed.load(Ordering::Relaxed) {
+            let kept = Kept { used_at: Instant::now(), ..kept };
+            self.0.resting.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        }
+    }
+
+    /// Ends all connections in good order.
+    pub(super) async fn close(&self) {
+        self.0.is_closed.store(true, Ordering::Relaxed);
+        let resting = std::mem::take(&mut *self.0.resting.lock().unwrap_or_else(PoisonError::into_inner));
+        for kept in resting {
+            // How it ends does not matter.
+            let _ended = tokio::time::timeout(PING_PATIENCE, kept.connection.close()).await;
+        }
+    }
+}
+
+/// Whether the connection leads to a database that can be written: one round trip, as a ping. A session stays read-only
+/// when its database is not any more, and stays with a server that is not the primary any more, so it is begun anew;
+/// not with every use, lest a long outage be nothing but new sessions.
+async fn is_fit(kept: &mut Kept) -> bool {
+    let question = kept.connection.fetch_one(sqlx::raw_sql("show transaction_read_only"));
+    let Ok(Ok(answer)) = tokio::time::timeout(PING_PATIENCE, question).await else { return false };
+    let read_only: Result<String, _> = answer.try_get(0);
+    read_only.is_ok_and(|read_only| read_only == "off" || kept.since.elapsed() < READ_ONLY_SESSION)
+}
+
+impl Lent {
+    /// The connection.
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.kept.connection
+    }
+
+    /// Gives it back after all that was asked was answered.
+    pub(super) fn give_back(self) {
+        let Self { lender, kept, _room } = self;
+        lender.keep(kept);
+    }
+}
+
+impl LentTransaction {
+    pub(super) async fn begin(lender: &Lender) -> Result<Self, StorageError> {
+        // From the first word on, so that one that is given up half-way is closed.
+        let mut begun = Self(lender.lend().await?);
+        begun.say("begin").await?;
+        Ok(begun)
+    }
+
+    /// Where its statements run.
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        self.0.connection()
+    }
+
+    pub(super) async fn commit(mut self) -> Result<(), StorageError> {
+        self.say("commit").await?;
+        self.0.give_back();
+        Ok(())
+    }
+
+    pub(super) async fn rollback(mut self) -> Result<(), StorageError> {
+        self.say("rollback").await?;
+        self.0.give_back();
+        Ok(())
+    }
+
+    async fn say(&mut self, word: &'static str) -> Result<(), StorageError> {
+        // Not prepared: one round trip.
+        Ok(sqlx::raw_sql(word).execute(self.connection()).await.map(drop)?)
+    }
+}
