@@ -31,7 +31,7 @@ pub struct Exchange<'a> {
 }
 
 /// How long a token request may take once it is read.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers a token request, in ten seconds at most.
 pub async fn exchange(app: &Arc<App>, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {

@@ -16,7 +16,7 @@ use crate::storage::{StorageError, Tx, families};
 
 use super::App;
 use super::authenticate_client::AuthenticatedClient;
-use super::exchange::network_of;
+use super::exchange::{PATIENCE, network_of};
 use super::issue::{Issue, issue};
 use super::reuse::end_family;
 
@@ -92,7 +92,8 @@ pub(super) async fn refresh(
     Err(TokenError::Unavailable("the family changed under every attempt".into()))
 }
 
-/// Runs the one statement that decides, and makes it durable if it says yes. It goes on if nobody waits any more.
+/// Runs the one statement that decides, and makes it durable if it says yes. It goes on if nobody waits any more, but
+/// no longer than anybody would have: a connection that leads nowhere must not be held for ever.
 async fn decide_by<F>(
     app: &App,
     statement: impl FnOnce(Tx) -> F + Send + 'static,
@@ -101,7 +102,7 @@ where
     F: Future<Output = (Tx, Result<bool, StorageError>)> + Send,
 {
     let db = app.db.clone();
-    let decided = tokio::spawn(async move {
+    let decide = async move {
         let (tx, decided) = statement(db.begin_one_statement().await?).await;
         match decided {
             Ok(true) => tx.commit().await?,
@@ -109,8 +110,10 @@ where
             Err(_) => tx.give_up().await,
         }
         decided
-    });
-    decided.await.map_err(|error| StorageError::Unavailable(error.to_string()))?
+    };
+    let decided = tokio::spawn(tokio::time::timeout(PATIENCE, decide)).await;
+    let decided = decided.map_err(|error| StorageError::Unavailable(error.to_string()))?;
+    decided.unwrap_or_else(|_| Err(StorageError::Unavailable("no answer in time".into())))
 }
 
 /// The family that the token is genuinely of, and its user.
