@@ -12,6 +12,7 @@ use crate::protocol::access_token::{Claims, Facts, Subject};
 use crate::protocol::error::TokenError;
 use crate::protocol::grants::Granted;
 use crate::protocol::token_response::TokenResponse;
+use crate::telemetry::metrics::count;
 
 use super::{App, random};
 
@@ -52,7 +53,7 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
 
     let access_token =
         key.sign(ACCESS_TOKEN_TYP, &claims).map_err(|error| TokenError::Internal(error.to_string()))?;
-    metrics::counter!("grantd_tokens_issued_total", "alg" => key.algorithm().as_str()).increment(1);
+    count("grantd_tokens_issued_total", "alg", key.algorithm().as_str());
     Ok(TokenResponse {
         access_token: PlainSecret::new(access_token),
         expires_in: ttl,

@@ -11,9 +11,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::web::{Buf as _, BytesMut};
+use actix_web::web::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+use tokio_util::io::poll_read_buf;
 
 use super::connection::{Connection, Patience, Rejection};
 use super::framing::{Body, HeadScanner, LONGEST_HEAD};
@@ -175,18 +176,14 @@ impl GuardedStream {
 
     /// Reads a piece behind what was received.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let before = self.received.len();
-        self.received.resize(before + PIECE, 0);
-        let mut piece = ReadBuf::new(&mut self.received[before..]);
-        let read = Pin::new(&mut self.transport).poll_read(cx, &mut piece);
-        let count = piece.filled().len();
-        self.received.truncate(before + count);
-        self.ended |= matches!(read, Poll::Ready(Ok(()))) && count == 0;
-        read
+        // Into room that is not cleared before, which would cost as much as reading does.
+        self.received.reserve(PIECE);
+        let mut piece = (&mut self.received).limit(PIECE);
+        poll_read_buf(Pin::new(&mut self.transport), cx, &mut piece).map_ok(|count| self.ended |= count == 0)
     }
 
     /// What the peer owes us, and until when.
-    fn due(&mut self) -> (Awaited, Instant) {
+    fn due(&mut self, now: Instant) -> (Awaited, Instant) {
         let awaited = match self.reading {
             _ if self.connection.is_busy() && matches!(self.reading, Reading::Head(_)) => Awaited::Nothing,
             Reading::Head(_) if self.writing.is_some() => Awaited::Nothing,
@@ -196,12 +193,12 @@ impl GuardedStream {
             Reading::Refused | Reading::Over => Awaited::Nothing,
         };
         if self.waiting.0 != awaited {
-            self.waiting = (awaited, Instant::now());
+            self.waiting = (awaited, now);
         }
         let since = self.waiting.1;
         let until = match awaited {
             // Nobody wakes us when the turn ends, so this looks again before whatever is due then.
-            Awaited::Nothing => Instant::now() + self.patience.keep_alive,
+            Awaited::Nothing => now + self.patience.keep_alive,
             Awaited::Request => match self.answered_at {
                 Some(answered_at) => {
                     cmp::max(self.connection.free_since(), answered_at) + self.patience.keep_alive
@@ -216,8 +213,8 @@ impl GuardedStream {
     }
 
     /// Whether `deadline` has passed; if not, the task is woken then, or earlier.
-    fn has_passed(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
-        if Instant::now() >= deadline {
+    fn has_passed(&mut self, deadline: Instant, now: Instant, cx: &mut Context<'_>) -> bool {
+        if now >= deadline {
             return true;
         }
         // Deadlines mostly move away. An alarm that is too early is left as it is, which is cheaper than setting it anew.
@@ -235,9 +232,10 @@ impl GuardedStream {
 
     /// The peer takes nothing more for now.
     fn poll_taken<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let writing = self.writing.get_or_insert_with(|| Writing { since: Instant::now(), taken: 0 });
+        let now = Instant::now();
+        let writing = self.writing.get_or_insert(Writing { since: now, taken: 0 });
         let deadline = writing.since + self.patience.write;
-        if !self.has_passed(deadline, cx) {
+        if !self.has_passed(deadline, now, cx) {
             return Poll::Pending;
         }
         self.transport.forget_unsent();
@@ -257,7 +255,9 @@ impl GuardedStream {
                     lingering.left -= self.received.len();
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending if self.has_passed(lingering.until, cx) => return Poll::Ready(()),
+                Poll::Pending if self.has_passed(lingering.until, Instant::now(), cx) => {
+                    return Poll::Ready(());
+                }
                 Poll::Pending => {
                     self.lingering = Some(lingering);
                     return Poll::Pending;
@@ -295,8 +295,9 @@ impl AsyncRead for GuardedStream {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    let (awaited, until) = this.due();
-                    if !this.has_passed(until, cx) {
+                    let now = Instant::now();
+                    let (awaited, until) = this.due(now);
+                    if !this.has_passed(until, now, cx) {
                         return Poll::Pending;
                     }
                     match awaited {

@@ -12,6 +12,7 @@ use crate::app::exchange::{Exchange, exchange};
 use crate::protocol::error::{ErrorCode, TokenError};
 use crate::protocol::token_response::TokenResponse;
 use crate::protocol::user_address;
+use crate::telemetry::metrics::count;
 
 use super::client_address::ClientAddress;
 use super::form;
@@ -69,7 +70,7 @@ fn refused(request: &HttpRequest, error: &TokenError, state: &HttpState) -> Http
     let (code, status, description) = error.answer();
     record_oauth_error(request, code.as_str());
     record_cause(request, error);
-    metrics::counter!("grantd_token_errors_total", "error" => code.as_str()).increment(1);
+    count("grantd_token_errors_total", "error", code.as_str());
 
     let written = OAuthError { error: code, error_description: description };
     let mut answer = OAuthResponse::ok();

@@ -1,5 +1,7 @@
 //! Numbers for Prometheus: one recorder per process, and the HTTP metrics. Labels come from closed sets, never from a caller's words.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -8,6 +10,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::Next;
+use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::Span;
 
@@ -66,10 +69,77 @@ pub fn upkeep() {
 pub fn http_request_finished(method: &Method, route: &str, status: &str, seconds: f64) {
     install();
     let method = known_method(method);
-    metrics::counter!(REQUESTS, "method" => method, "route" => route.to_owned(), "status" => status.to_owned())
-        .increment(1);
+    KEPT.with_borrow_mut(|kept| {
+        if !kept.routes.contains_key(route) {
+            kept.routes.insert(route.to_owned(), Vec::new());
+        }
+        let Some(methods) = kept.routes.get_mut(route) else { return };
+        let series = found_or(methods, |series| series.method == method, || Series::new(method, route));
+        let (_, counter) = found_or(
+            &mut series.by_status,
+            |(known, _)| known == status,
+            || {
+                let labels = [
+                    ("method", method.to_owned()),
+                    ("route", route.to_owned()),
+                    ("status", status.to_owned()),
+                ];
+                (status.to_owned(), metrics::counter!(REQUESTS, &labels))
+            },
+        );
+        counter.increment(1);
+        series.duration.record(seconds);
+    });
+}
+
+/// Counts one under `name`, with one label. All three are words of ours, so that there are few of them.
+pub fn count(name: &'static str, label: &'static str, value: &'static str) {
+    install();
+    KEPT.with_borrow_mut(|kept| {
+        let this = (name, label, value);
+        let (_, counter) = found_or(
+            &mut kept.words,
+            |(known, _)| *known == this,
+            || (this, metrics::counter!(name, label => value)),
+        );
+        counter.increment(1);
+    });
+}
+
+/// What this thread counts with. Looking a series up by its labels takes longer than all that is counted by it, and
+/// there are few, because no label is a caller's word.
+#[derive(Default)]
+struct Kept {
+    routes: HashMap<String, Vec<Series>>,
+    words: Vec<((&'static str, &'static str, &'static str), Counter)>,
+}
+
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::default();
+}
+
+/// The series of a route and a method.
+struct Series {
+    method: &'static str,
     // Without the status: a set of buckets for each would be many series, and failures are counted above.
-    metrics::histogram!(DURATION, "method" => method, "route" => route.to_owned()).record(seconds);
+    duration: Histogram,
+    by_status: Vec<(String, Counter)>,
+}
+
+impl Series {
+    fn new(method: &'static str, route: &str) -> Self {
+        let duration = metrics::histogram!(DURATION, "method" => method, "route" => route.to_owned());
+        Self { method, duration, by_status: Vec::new() }
+    }
+}
+
+/// The first of `known` that is `wanted`; made if there is none.
+fn found_or<T>(known: &mut Vec<T>, wanted: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> &mut T {
+    let at = known.iter().position(wanted).unwrap_or_else(|| {
+        known.push(make());
+        known.len() - 1
+    });
+    &mut known[at]
 }
 
 /// The method, or "other": RFC 9110 §9.1 lets callers invent methods, which would make a new series each.
