@@ -10,29 +10,27 @@ use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::middleware::Next;
-use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use ipnet::IpNet;
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The caller's address, IPv4-mapped IPv6 written as IPv4. [`client_address`] puts it into the request.
+/// The caller's address, IPv4-mapped IPv6 written as IPv4. [`find_client_address`] puts it into the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
 impl ClientAddress {
-    /// The address the middleware found, else the peer's; none where there is no peer, as in some tests.
+    /// The address that was found, else the peer's; none where there is no peer, as in some tests.
     pub fn of(request: &HttpRequest) -> Option<IpAddr> {
         let resolved = request.extensions().get::<Self>().copied();
         resolved.map(|Self(address)| address).or_else(|| Some(request.peer_addr()?.ip().to_canonical()))
     }
 }
 
-/// Without middleware and peer (only in tests) this is 0.0.0.0.
+/// Where nothing was found and there is no peer (only in tests) this is 0.0.0.0.
 impl FromRequest for ClientAddress {
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
@@ -53,17 +51,13 @@ impl TrustedProxies {
     }
 }
 
-/// Middleware: puts [`ClientAddress`] into the request's extensions. Wrap it outside `TracingLogger`.
-pub async fn client_address<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+/// Puts [`ClientAddress`] into the request's extensions, before its span is made.
+pub fn find_client_address(request: &ServiceRequest) {
     if let Some(peer) = request.peer_addr() {
         let trusted = request.app_data::<TrustedProxies>().map_or(&[][..], |proxies| &proxies.0);
         let address = resolve(peer.ip(), trusted, request.headers());
         request.extensions_mut().insert(ClientAddress(address));
     }
-    next.call(request).await
 }
 
 /// The caller's address, from the `peer` of the connection, the networks of `trusted` proxies and the request's headers.
@@ -245,7 +239,7 @@ fn is_port(port: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::HeaderValue;
-    use actix_web::middleware::from_fn;
+    use actix_web::middleware::{Next, from_fn};
     use actix_web::test::{TestRequest, call_and_read_body, init_service};
     use actix_web::{App, web};
 
@@ -455,10 +449,18 @@ mod tests {
             let peer = format!("{PROXY}:4711").parse().expect("an address");
             TestRequest::get().peer_addr(peer).insert_header((X_FORWARDED_FOR, "192.0.2.1")).to_request()
         };
-        let open = App::new().wrap(from_fn(client_address)).route("/", web::get().to(who));
+        let open = App::new()
+            .wrap(from_fn(async |request, next: Next<_>| {
+                find_client_address(&request);
+                next.call(request).await
+            }))
+            .route("/", web::get().to(who));
         let behind_proxy = App::new()
             .app_data(TrustedProxies::new(["10.0.0.1/32".parse().expect("a network")]))
-            .wrap(from_fn(client_address))
+            .wrap(from_fn(async |request, next: Next<_>| {
+                find_client_address(&request);
+                next.call(request).await
+            }))
             .route("/", web::get().to(who));
 
         assert_eq!(call_and_read_body(&init_service(open).await, request()).await, PROXY);

@@ -12,7 +12,6 @@ use std::time::Duration;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, StatusCode};
-use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse};
 use serde_json::json;
 use tokio::time::Instant;
@@ -137,15 +136,15 @@ impl Drop for Turn {
 }
 
 /// Middleware: ends the turn of a request. Must be the first to see it.
-pub(super) async fn take_turns<B: MessageBody>(
+pub(super) async fn take_turns<B>(
     request: ServiceRequest,
-    next: Next<B>,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<B>, Error> {
     let Some(connection) = request.conn_data::<Rc<Connection>>().cloned() else {
-        return next.call(request).await;
+        return next(request).await;
     };
     let turn = Turn(connection);
-    let mut response = next.call(request).await?;
+    let mut response = next(request).await?;
     if turn.0.last.get() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
@@ -156,11 +155,11 @@ pub(super) async fn take_turns<B: MessageBody>(
 /// that a refusal has them as every other answer.
 pub(super) async fn refuse_rejected<B: MessageBody + 'static>(
     request: ServiceRequest,
-    next: Next<B>,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let rejection = request.conn_data::<Rc<Connection>>().and_then(|connection| connection.rejection.get());
     let Some(rejection) = rejection else {
-        return Ok(next.call(request).await?.map_into_boxed_body());
+        return Ok(next(request).await?.map_into_boxed_body());
     };
     record_cause(request.request(), rejection);
     let (status, error) = match rejection {

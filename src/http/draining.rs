@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use actix_web::body::MessageBody;
+use actix_web::Error;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
-use actix_web::middleware::Next;
 use actix_web::web::Data;
 
 use super::state::HttpState;
@@ -48,15 +47,15 @@ impl Drop for UnderWay {
 }
 
 /// Middleware: counts requests, and says `Connection: close` while the server is stopping.
-pub(crate) async fn announce<B: MessageBody>(
+pub(super) async fn announce<B>(
     request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, actix_web::Error> {
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
+) -> Result<ServiceResponse<B>, Error> {
     let draining = request.app_data::<Data<HttpState>>().map(|state| state.draining.clone());
-    let Some(draining) = draining else { return next.call(request).await };
+    let Some(draining) = draining else { return next(request).await };
     draining.0.under_way.fetch_add(1, Ordering::SeqCst);
     let _counted = UnderWay(Arc::clone(&draining.0));
-    let mut response = next.call(request).await?;
+    let mut response = next(request).await?;
     if draining.has_begun() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }

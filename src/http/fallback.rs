@@ -1,16 +1,14 @@
 //! What is not there, what is not allowed, and the headers that every answer has: JSON for programs, a page for
 //! browsers.
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, ALLOW, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use actix_web::middleware::Next;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
-use tracing_actix_web::RequestId;
 
 use super::pages::html;
+use super::root_span::request_id;
 use super::views::{ErrorPage, NotFoundPage};
 
 /// No such address.
@@ -29,12 +27,11 @@ pub(super) async fn only_get(request: HttpRequest) -> HttpResponse {
     let message = "This address takes GET and HEAD requests only.";
     let mut response = match wants_html(&request) {
         true => {
-            let id = request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
             let page = ErrorPage {
                 status: StatusCode::METHOD_NOT_ALLOWED.as_u16(),
                 title: "Method not allowed".into(),
                 message: message.into(),
-                request_id: id,
+                request_id: request_id(&request),
             };
             html(HttpResponse::MethodNotAllowed().body(page.render()))
         }
@@ -55,12 +52,7 @@ fn wants_html(request: &HttpRequest) -> bool {
     })
 }
 
-/// Middleware: no answer is to be guessed at.
-pub(crate) async fn safe_headers<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, actix_web::Error> {
-    let mut response = next.call(request).await?;
+/// No answer is to be guessed at.
+pub(super) fn add_safe_headers<B>(response: &mut ServiceResponse<B>) {
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(response)
 }

@@ -3,90 +3,136 @@
 //! Whoever learns something adds it: the use cases to the current span, the handlers with
 //! [`record_oauth_error`] and [`record_cause`]; the one line at the end of the request carries it all, so a decision needs no line of its own.
 
+use std::cell::Cell;
 use std::fmt::Display;
-use std::time::Instant;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
-use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest};
 use tracing::field::{Empty, display};
-use tracing::{Level, Span};
-use tracing_actix_web::{RequestId, RootSpan, RootSpanBuilder};
+use tracing::{Instrument as _, Level, Span};
+use uuid::Uuid;
 
 use super::client_address::ClientAddress;
 use crate::telemetry::metrics::{UNMATCHED, known_method};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Builds the span around each request and writes its line. For `TracingLogger::<GrantdRootSpan>::new()`.
+/// Middleware: the span around each request, its line, and `X-Request-Id` on every answer, errors included. Call it
+/// outside everything that may answer.
 ///
 /// Fields: `request_id`, `method`, `route` (the pattern that matched, never the path, which may hold anything),
-/// `client_address`, `status`, and where known `client_id`, `grant_type`, `user_id`, `oauth_error`, `cause`. tracing-actix-web's own
-/// builder would log the query string and believe any `X-Forwarded-For`.
-pub struct GrantdRootSpan;
+/// `client_address`, `status`, and where known `client_id`, `grant_type`, `user_id`, `oauth_error`, `cause`.
+///
+/// The id is always our own. Echoing the caller's would let anybody write into other people's log searches.
+pub async fn in_root_span<B>(
+    request: ServiceRequest,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
+) -> Result<ServiceResponse<B>, Error> {
+    let start = Instant::now();
+    let id = RequestId::new();
+    let route = request.match_pattern();
+    let route = route.as_deref().unwrap_or(UNMATCHED);
+    // At error, so that the span exists at every log level and a warning knows its request.
+    let span = tracing::error_span!(
+        "request",
+        request_id = id.as_str(),
+        method = known_method(request.method()),
+        route,
+        client_address = ClientAddress::of(request.request()).map(display),
+        status = Empty,
+        client_id = Empty,
+        grant_type = Empty,
+        user_id = Empty,
+        oauth_error = Empty,
+        cause = Empty,
+    );
+    request.extensions_mut().insert(Asked { id, span: span.clone(), cause_told: Cell::new(false) });
 
-impl RootSpanBuilder for GrantdRootSpan {
-    fn on_request_start(request: &ServiceRequest) -> Span {
-        let request_id = request.extensions().get::<RequestId>().copied();
-        request.extensions_mut().insert(StartedAt(Instant::now()));
-        // At error, so that the span exists at every log level and a warning knows its request.
-        tracing::error_span!(
-            "request",
-            request_id = request_id.map(display),
-            method = known_method(request.method()),
-            route = request.match_pattern().as_deref().unwrap_or(UNMATCHED),
-            client_address = ClientAddress::of(request.request()).map(display),
-            status = Empty,
-            client_id = Empty,
-            grant_type = Empty,
-            user_id = Empty,
-            oauth_error = Empty,
-            cause = Empty,
-        )
-    }
+    let mut answering = pin!(next(request).instrument(span));
+    let outcome = answering.as_mut().await;
 
-    fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
-        let (status, untold, route, started_at) = match outcome {
-            Ok(response) => {
-                let request = response.request();
-                let extensions = request.extensions();
-                let untold = response.response().error().filter(|_| !extensions.contains::<CauseTold>());
-                let started_at = extensions.get::<StartedAt>().copied();
-                (response.status(), untold, request.match_pattern(), started_at)
-            }
-            // A middleware refused; the request is gone with it.
-            Err(error) => (error.as_response_error().status_code(), Some(error), None, None),
-        };
-        span.record("status", status.as_u16());
-        // What a caller is refused for is the handler's to tell; what broke is told here if nobody else did.
-        if let (true, Some(error)) = (status.is_server_error(), untold) {
-            span.record("cause", display(error));
+    write_line(answering.span(), route, start.elapsed(), &outcome);
+    match outcome {
+        Ok(mut response) => {
+            response.headers_mut().insert(X_REQUEST_ID, id.header());
+            Ok(response)
         }
-        let duration_ms = started_at.map(|StartedAt(start)| start.elapsed().as_micros() as f64 / 1000.0);
-
-        macro_rules! say {
-            ($level:ident) => {
-                tracing::$level!(parent: &span, duration_ms, "request answered")
-            };
-        }
-        match level(route.as_deref().unwrap_or(UNMATCHED), status) {
-            Level::ERROR => say!(error),
-            Level::WARN => say!(warn),
-            Level::DEBUG => say!(debug),
-            _ => say!(info),
+        Err(error) => {
+            let mut response = error.error_response();
+            response.headers_mut().insert(X_REQUEST_ID, id.header());
+            Err(InternalError::from_response(error, response).into())
         }
     }
 }
 
-#[derive(Clone, Copy)]
-struct StartedAt(Instant);
+/// In a request's extensions: what is to be said of it.
+struct Asked {
+    id: RequestId,
+    span: Span,
+    /// [`record_cause`] was called.
+    cause_told: Cell<bool>,
+}
 
-/// In a request's extensions: [`record_cause`] was called.
-struct CauseTold;
+/// A version 4 UUID as text.
+#[derive(Clone, Copy)]
+struct RequestId([u8; 36]);
+
+impl RequestId {
+    /// Ids name requests and open nothing, so they come from a generator that is quick rather than from `app::random`.
+    fn new() -> Self {
+        let mut text = [0; 36];
+        Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        Self(text)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a UUID in text is ASCII")
+    }
+
+    fn header(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).expect("a UUID in text is ASCII")
+    }
+}
+
+/// The id of this request.
+pub fn request_id(request: &HttpRequest) -> String {
+    request.extensions().get::<Asked>().map(|asked| asked.id.as_str().to_owned()).unwrap_or_default()
+}
+
+fn write_line<B>(span: &Span, route: &str, taken: Duration, outcome: &Result<ServiceResponse<B>, Error>) {
+    let (status, untold) = match outcome {
+        Ok(response) => {
+            let is_told = |asked: &Asked| asked.cause_told.get();
+            let told = response.request().extensions().get::<Asked>().is_some_and(is_told);
+            (response.status(), response.response().error().filter(|_| !told))
+        }
+        // A middleware refused; the request is gone with it.
+        Err(error) => (error.as_response_error().status_code(), Some(error)),
+    };
+    span.record("status", status.as_u16());
+    // What a caller is refused for is the handler's to tell; what broke is told here if nobody else did.
+    if let (true, Some(error)) = (status.is_server_error(), untold) {
+        span.record("cause", display(error));
+    }
+    let duration_ms = taken.as_micros() as f64 / 1000.0;
+
+    macro_rules! say {
+        ($level:ident) => {
+            tracing::$level!(parent: span, duration_ms, "request answered")
+        };
+    }
+    match level(route, status) {
+        Level::ERROR => say!(error),
+        Level::WARN => say!(warn),
+        Level::DEBUG => say!(debug),
+        _ => say!(info),
+    }
+}
 
 /// The level of a request's line.
 fn level(route: &str, status: StatusCode) -> Level {
@@ -123,59 +169,33 @@ pub fn record_oauth_error(request: &HttpRequest, code: &str) {
 /// Puts the reason inside the server, which the client is not told, into the request's log line.
 /// It must hold no secret: name what failed, never the value that did.
 pub fn record_cause(request: &HttpRequest, cause: impl Display) {
-    request.extensions_mut().insert(CauseTold);
+    if let Some(asked) = request.extensions().get::<Asked>() {
+        asked.cause_told.set(true);
+    }
     record(request, |span| span.record("cause", display(cause)));
 }
 
 fn record<'a>(request: &'a HttpRequest, write: impl FnOnce(&Span) -> &Span + 'a) {
     // Not `Span::current()`: inside a nested span that would be the wrong one, and the field would be lost.
-    let span = request.extensions().get::<RootSpan>().cloned();
+    let span = request.extensions().get::<Asked>().map(|asked| asked.span.clone());
     if let Some(span) = span {
         write(&span);
     }
-}
-
-/// Middleware: sets `X-Request-Id` on every answer, errors included. Wrap it inside `TracingLogger`, which makes
-/// the id, and outside everything that may answer.
-///
-/// The id is always our own. Echoing the caller's would let anybody write into other people's log searches.
-pub async fn request_id_header<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let id = request.extensions().get::<RequestId>().and_then(header_value);
-    let outcome = next.call(request).await;
-    let Some(id) = id else { return outcome };
-    match outcome {
-        Ok(mut response) => {
-            response.headers_mut().insert(X_REQUEST_ID, id);
-            Ok(response)
-        }
-        Err(error) => {
-            let mut response = error.error_response();
-            response.headers_mut().insert(X_REQUEST_ID, id);
-            Err(InternalError::from_response(error, response).into())
-        }
-    }
-}
-
-fn header_value(id: &RequestId) -> Option<HeaderValue> {
-    HeaderValue::try_from(id.to_string()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 
+    use actix_web::body::MessageBody;
     use actix_web::http::Method;
-    use actix_web::middleware::from_fn;
+    use actix_web::middleware::{Next, from_fn};
     use actix_web::test::{TestRequest, init_service, try_call_service};
     use actix_web::{App, HttpResponse, error, web};
     use serde_json::Value;
-    use tracing_actix_web::TracingLogger;
 
     use super::*;
-    use crate::http::client_address::{TrustedProxies, client_address};
+    use crate::http::client_address::{TrustedProxies, find_client_address};
     use crate::telemetry::LogFormat;
     use crate::telemetry::capture::listen;
 
@@ -207,6 +227,14 @@ mod tests {
         }
     }
 
+    async fn spanned<B: MessageBody>(
+        request: ServiceRequest,
+        next: Next<B>,
+    ) -> Result<ServiceResponse<B>, Error> {
+        find_client_address(&request);
+        in_root_span(request, async |request| next.call(request).await).await
+    }
+
     struct Answer {
         status: StatusCode,
         ids: Vec<String>,
@@ -221,9 +249,7 @@ mod tests {
             App::new()
                 .app_data(TrustedProxies::new(["10.0.0.0/8".parse().expect("a network")]))
                 .wrap(from_fn(refusing))
-                .wrap(from_fn(request_id_header))
-                .wrap(TracingLogger::<GrantdRootSpan>::new())
-                .wrap(from_fn(client_address))
+                .wrap(from_fn(spanned))
                 .route("/token", web::post().to(token))
                 .route("/users/{name}", web::get().to(HttpResponse::Ok))
                 .route("/broken", web::get().to(broken))

@@ -9,20 +9,20 @@ use std::time::Duration;
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::App as Routes;
-use actix_web::dev::{AppConfig, Server as Running, ServerHandle};
-use actix_web::middleware::from_fn;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{AppConfig, Server as Running, ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Data;
+use actix_web::{App as Routes, Error};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tracing_actix_web::TracingLogger;
 
 use crate::telemetry::metrics::http_metrics;
 
-use super::client_address::{TrustedProxies, client_address};
+use super::client_address::{TrustedProxies, find_client_address};
 use super::connection::{refuse_rejected, take_turns};
 use super::guarded_stream::GuardedStream;
-use super::root_span::{GrantdRootSpan, request_id_header};
+use super::root_span::in_root_span;
 use super::state::HttpState;
 use super::tls::{ReloadingCertificate, server_config};
 use super::transport::Transport;
@@ -113,18 +113,9 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
         .disable_signals()
         .shutdown_timeout(listener.grace.as_secs().max(1))
         .listen("grantd", socket, move || {
-            // The last `wrap` is the first to see a request: whose turn it is, who asks, the span with the id, the id
-            // in the answer, metrics, the state of draining, the headers of every answer, what was refused already.
             let routes = Routes::new()
                 .app_data(trusted_proxies.clone())
-                .wrap(from_fn(refuse_rejected))
-                .wrap(from_fn(fallback::safe_headers))
-                .wrap(from_fn(draining::announce))
-                .wrap(from_fn(http_metrics))
-                .wrap(from_fn(request_id_header))
-                .wrap(TracingLogger::<GrantdRootSpan>::new())
-                .wrap(from_fn(client_address))
-                .wrap(from_fn(take_turns))
+                .wrap(from_fn(around_every_request))
                 .configure(|config| match surface {
                     Surface::Public => super::public(state.clone())(config),
                     Surface::Management => super::management(state.clone())(config),
@@ -154,4 +145,27 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
             streams.and_then(requests)
         })?;
     Ok(Bound { address, running: server.run(), door })
+}
+
+/// From the outside to the inside: whose turn it is, who asks, the span with the id and the id in the answer, metrics,
+/// the state of draining, the headers of every answer, what was refused already.
+///
+/// One future holds them all. Each as a `wrap` of its own would put one more on the heap, and move the answer once more.
+async fn around_every_request<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let answer = async |request| {
+        let mut response = refuse_rejected(request, async |request| next.call(request).await).await?;
+        fallback::add_safe_headers(&mut response);
+        Ok(response)
+    };
+    let counted = async |request| {
+        http_metrics(request, async |request| draining::announce(request, answer).await).await
+    };
+    take_turns(request, async |request| {
+        find_client_address(&request);
+        in_root_span(request, counted).await
+    })
+    .await
 }

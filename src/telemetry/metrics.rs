@@ -6,13 +6,10 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use actix_web::Error;
-use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::middleware::Next;
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing::Span;
 
 const REQUESTS: &str = "grantd_http_requests_total";
 const DURATION: &str = "grantd_http_request_duration_seconds";
@@ -156,19 +153,18 @@ pub fn known_method(method: &Method) -> &'static str {
     }
 }
 
-/// Middleware: counts and times every request. Wrap it inside `TracingLogger`.
-pub async fn http_metrics<B: MessageBody>(
+/// Middleware: counts and times every request. Call it inside the span of the request.
+pub async fn http_metrics<B>(
     request: ServiceRequest,
-    next: Next<B>,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<B>, Error> {
     let running = Running {
         method: request.method().clone(),
         route: request.match_pattern().unwrap_or_else(|| UNMATCHED.to_owned()),
         start: Instant::now(),
-        span: Span::current(),
         answered: false,
     };
-    let outcome = next.call(request).await;
+    let outcome = next(request).await;
     let status = match &outcome {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
@@ -183,7 +179,6 @@ struct Running {
     method: Method,
     route: String,
     start: Instant,
-    span: Span,
     answered: bool,
 }
 
@@ -204,17 +199,18 @@ impl Drop for Running {
             return;
         }
         self.count(ABORTED);
-        // A panic has its own line.
+        // A panic has its own line. A future that is dropped is in its span, as one that is polled.
         if !std::thread::panicking() {
-            tracing::info!(parent: &self.span, "the caller hung up before the answer");
+            tracing::info!("the caller hung up before the answer");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use actix_web::body::MessageBody;
     use actix_web::http::StatusCode;
-    use actix_web::middleware::from_fn;
+    use actix_web::middleware::{Next, from_fn};
     use actix_web::test::{TestRequest, call_service, init_service, try_call_service};
     use actix_web::{App, HttpResponse, error, web};
     use futures_util::future::poll_immediate;
@@ -222,6 +218,13 @@ mod tests {
     use super::super::LogFormat;
     use super::super::capture::listen;
     use super::*;
+
+    async fn measured<B: MessageBody>(
+        request: ServiceRequest,
+        next: Next<B>,
+    ) -> Result<ServiceResponse<B>, Error> {
+        http_metrics(request, async |request| next.call(request).await).await
+    }
 
     // The recorder is shared by all tests of the process, so each test has routes of its own.
 
@@ -249,7 +252,7 @@ mod tests {
     async fn a_caller_cannot_make_a_series_per_request() {
         let app = init_service(
             App::new()
-                .wrap(from_fn(http_metrics))
+                .wrap(from_fn(measured))
                 .route("/metrics-test/b/{name}", web::get().to(HttpResponse::Ok)),
         )
         .await;
@@ -278,7 +281,7 @@ mod tests {
         let app = init_service(
             App::new()
                 .wrap(from_fn(refuse))
-                .wrap(from_fn(http_metrics))
+                .wrap(from_fn(measured))
                 .route("/metrics-test/c", web::get().to(HttpResponse::Ok)),
         )
         .await;
@@ -297,7 +300,7 @@ mod tests {
         let (captured, _listening) = listen(LogFormat::Json, "info");
         let app = init_service(
             App::new()
-                .wrap(from_fn(http_metrics))
+                .wrap(from_fn(measured))
                 .route("/metrics-test/d", web::get().to(std::future::pending::<HttpResponse>)),
         )
         .await;
