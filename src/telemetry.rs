@@ -5,10 +5,12 @@
 //! Logs go to stderr; stdout belongs to the data of the commands. `RUST_LOG` is not read: what is logged is a
 //! setting like any other, so that `config show` tells the truth.
 
+mod fields;
 mod filter;
 mod format;
 pub mod metrics;
 mod panic;
+mod second;
 mod traces;
 
 use std::io::IsTerminal as _;

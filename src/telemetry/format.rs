@@ -11,26 +11,17 @@ use std::io::{self, Write as _};
 
 use serde::Serializer as _;
 use serde::ser::SerializeMap as _;
-use serde_json::Value;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
-use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_log::NormalizeEvent as _;
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::LogFormat;
-
-/// A longer value is cut: nobody fills a disk with one request.
-const LONGEST_VALUE: usize = 8 * 1024;
-
-/// Names that the line itself uses; a field of this name is left out.
-const OWN_NAMES: [&str; 4] = ["timestamp", "level", "target", "message"];
+use super::fields::{Fields, Shown};
+use super::{LogFormat, second};
 
 /// Whether lines for people are coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +58,8 @@ where
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = Fields::default();
+        // Room for all that such a span will be told, as far as that is known.
+        let mut fields = Fields::with_room(attributes.metadata().fields().len(), 160);
         attributes.record(&mut fields);
         span.extensions_mut().insert(fields);
     }
@@ -78,7 +70,7 @@ where
         values.record(&mut recorded);
         let Some(span) = context.span(id) else { return };
         if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
-            recorded.0.into_iter().for_each(|(name, value)| fields.set(name, value));
+            fields.take_over(&recorded);
         }
     }
 
@@ -86,26 +78,25 @@ where
         // An event that came over from the `log` crate carries its real target in fields.
         let bridged = event.normalized_metadata();
         let metadata = bridged.as_ref().unwrap_or_else(|| event.metadata());
-        let mut fields = Fields::default();
+        let mut fields = Fields::with_room(event.metadata().fields().len(), 64);
         event.record(&mut fields);
         if bridged.is_some() {
-            fields.0.retain(|(name, _)| !name.starts_with("log."));
+            fields.retain(|name| !name.starts_with("log."));
         }
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 fields.inherit(outer);
             }
         }
-        let mut timestamp = String::new();
-        if SystemTime.format_time(&mut Writer::new(&mut timestamp)).is_err() {
-            timestamp.clear();
-        }
 
-        let head = Head { timestamp: &timestamp, level: metadata.level(), target: metadata.target() };
-        let line = match self.format {
-            LogFormat::Json => json_line(&head, &fields),
-            LogFormat::Pretty => pretty_line(&head, &fields, self.colours),
-        };
+        let level = metadata.level();
+        let line = second::with_now(|timestamp| {
+            let head = Head { timestamp, level, target: metadata.target() };
+            match self.format {
+                LogFormat::Json => json_line(&head, &fields),
+                LogFormat::Pretty => pretty_line(&head, &fields, self.colours),
+            }
+        });
 
         // There is nobody to tell that stderr is gone.
         let _ = self.writer.make_writer_for(metadata).write_all(line.as_bytes());
@@ -118,83 +109,8 @@ struct Head<'a> {
     target: &'a str,
 }
 
-/// The fields of a span or an event, in the order they were recorded, one value per name.
-#[derive(Default)]
-struct Fields(Vec<(&'static str, Value)>);
-
-impl Fields {
-    fn set(&mut self, name: &'static str, value: Value) {
-        match self.0.iter_mut().find(|(present, _)| *present == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
-        }
-    }
-
-    fn inherit(&mut self, outer: &Self) {
-        for (name, value) in &outer.0 {
-            if !self.0.iter().any(|(inner, _)| inner == name) {
-                self.0.push((name, value.clone()));
-            }
-        }
-    }
-
-    fn message(&self) -> &str {
-        self.0.iter().find(|(name, _)| *name == "message").and_then(|(_, value)| value.as_str()).unwrap_or("")
-    }
-
-    fn others(&self) -> impl Iterator<Item = &(&'static str, Value)> {
-        self.0.iter().filter(|(name, _)| !OWN_NAMES.contains(name))
-    }
-}
-
-impl Visit for Fields {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field.name(), value.into());
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field.name(), value.into());
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field.name(), value.into());
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field.name(), value.into());
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field.name(), cut(format_args!("{value}")));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.set(field.name(), cut(format_args!("{value:?}")));
-    }
-}
-
-/// Formats a value up to the limit; what is longer ends in an ellipsis.
-fn cut(value: fmt::Arguments<'_>) -> Value {
-    struct Limited(String);
-
-    impl fmt::Write for Limited {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            let room = LONGEST_VALUE - self.0.len();
-            let fitting = text.floor_char_boundary(room);
-            self.0.push_str(&text[..fitting]);
-            if fitting < text.len() { Err(fmt::Error) } else { Ok(()) }
-        }
-    }
-
-    let mut limited = Limited(String::new());
-    if limited.write_fmt(value).is_err() {
-        limited.0.push('…');
-    }
-    Value::String(limited.0)
-}
-
 fn json_line(head: &Head<'_>, fields: &Fields) -> String {
-    let mut line = Vec::with_capacity(256);
+    let mut line = Vec::with_capacity(512);
     let mut serializer = serde_json::Serializer::with_formatter(&mut line, NothingRaw);
     let written = (|| {
         let mut object = serializer.serialize_map(None)?;
@@ -203,7 +119,7 @@ fn json_line(head: &Head<'_>, fields: &Fields) -> String {
         object.serialize_entry("target", head.target)?;
         object.serialize_entry("message", fields.message())?;
         for (name, value) in fields.others() {
-            object.serialize_entry(name, value)?;
+            object.serialize_entry(name, &value)?;
         }
         object.end()
     })();
@@ -227,9 +143,9 @@ fn pretty_line(head: &Head<'_>, fields: &Fields, colours: Colours) -> String {
     for (name, value) in fields.others() {
         let _ = write!(line, " {dim}{name}={plain}");
         let _ = match value {
-            Value::String(text) if stands_alone(text) => write!(line, "{text}"),
-            Value::String(text) => write!(line, "\"{}\"", Quoted(text)),
-            other => write!(line, "{other}"),
+            Shown::Text(text) if stands_alone(text) => write!(line, "{text}"),
+            Shown::Text(text) => write!(line, "\"{}\"", Quoted(text)),
+            Shown::Other(value) => write!(line, "{value}"),
         };
     }
     line.push('\n');
@@ -292,6 +208,10 @@ impl Formatter for NothingRaw {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // Nearly all that is logged, and told by looking at many bytes at once.
+        if fragment.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| moves_the_reader(*c)) {
             writer.write_all(&rest.as_bytes()[..at])?;
@@ -317,6 +237,7 @@ mod tests {
     use tracing::{error_span, field, info};
 
     use super::super::capture::logs_of;
+    use super::super::fields::LONGEST_VALUE;
     use super::*;
 
     const ATTACK: &str =
@@ -433,7 +354,9 @@ mod tests {
     #[test]
     fn colours_never_come_from_a_value() {
         let head = Head { timestamp: "t", level: &Level::WARN, target: "grantd" };
-        let fields = Fields(vec![("message", json!("\x1b[31mred")), ("x", json!("\x1b[0m"))]);
+        let mut fields = Fields::default();
+        fields.cut("message", format_args!("\x1b[31mred"));
+        fields.cut("x", format_args!("\x1b[0m"));
 
         let line = pretty_line(&head, &fields, Colours::On);
 
