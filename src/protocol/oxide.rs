@@ -4,6 +4,7 @@
 //! credentials, so that its own reading of credentials (which differs from RFC 6749 §2.3.1) is never used.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use oxide_auth::code_grant::error::{AccessTokenError, AccessTokenErrorType};
 use oxide_auth::code_grant::{client_credentials, refresh};
@@ -80,13 +81,12 @@ impl refresh::Request for View<'_> {
 
 /// The client as the machines bind it.
 pub(super) fn bound_client(client_id: &ClientId) -> BoundClient<'static> {
-    BoundClient {
-        client_id: client_id.to_string().into(),
-        redirect_uri: Cow::Owned(RegisteredUrl::Exact(
-            ExactUrl::new(NOWHERE.into()).expect("a constant URN is a URL"),
-        )),
-    }
+    BoundClient { client_id: client_id.to_string().into(), redirect_uri: Cow::Borrowed(&REGISTERED) }
 }
+
+/// Parsed once: each token request binds its client to it.
+static REGISTERED: LazyLock<RegisteredUrl> =
+    LazyLock::new(|| RegisteredUrl::Exact(ExactUrl::new(NOWHERE.into()).expect("a constant URN is a URL")));
 
 /// The redirect URI that leads nowhere.
 pub(super) fn nowhere() -> Url {
