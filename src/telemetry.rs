@@ -14,6 +14,7 @@ mod second;
 mod traces;
 
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::Subscriber;
 use tracing_log::LogTracer;
@@ -68,10 +69,18 @@ pub fn init(
         .with(traces.as_ref().map(Traces::layer));
 
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySetUp)?;
+    EXPORTS_TRACES.store(traces.is_some(), Ordering::Relaxed);
     // rustls, mio and parts of actix-web and sqlx speak through the `log` crate.
     LogTracer::init_with_filter(loudest_dependency).map_err(|_| TelemetryError::AlreadySetUp)?;
     panic::log_panics();
     Ok(traces)
+}
+
+static EXPORTS_TRACES: AtomicBool = AtomicBool::new(false);
+
+/// Whether spans go to a collector, whatever the level of the logs.
+pub fn traces_are_exported() -> bool {
+    EXPORTS_TRACES.load(Ordering::Relaxed)
 }
 
 /// The subscriber that [`init`] installs, writing elsewhere and without colours: for tests that read the logs.

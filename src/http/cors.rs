@@ -2,7 +2,9 @@
 
 use actix_cors::Cors;
 use actix_web::http::Method;
-use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use actix_web::http::header::{
+    ACCESS_CONTROL_EXPOSE_HEADERS, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY,
+};
 
 /// Keys and metadata: readable from anywhere, without credentials.
 pub(super) fn documents() -> Cors {
@@ -12,6 +14,13 @@ pub(super) fn documents() -> Cors {
         .allowed_methods([Method::GET, Method::HEAD])
         .expose_headers(["etag", "x-request-id"])
         .max_age(3600)
+}
+
+/// What [`documents`] adds to an answer that no page of another origin asked for; caches may give it to one.
+pub(super) fn add_to_document(headers: &mut HeaderMap) {
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("etag, x-request-id"));
+    let vary = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+    headers.insert(VARY, HeaderValue::from_static(vary));
 }
 
 /// The endpoints: from the configured origins only. Other origins are answered too, without the headers that

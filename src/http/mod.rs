@@ -41,19 +41,16 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
                         .default_service(web::to(token::wrong_method)),
                 )
                 .service(
-                    get(format!("{prefix}/.well-known/jwks.json"), web::to(documents::jwks))
+                    get(format!("{prefix}{}", documents::JWKS), web::to(documents::jwks))
                         .wrap(cors::documents()),
                 )
                 .service(
-                    get(format!("{prefix}/.well-known/openid-configuration"), web::to(documents::metadata))
+                    get(format!("{prefix}{}", documents::OPENID), web::to(documents::metadata))
                         .wrap(cors::documents()),
                 )
                 .service(
-                    get(
-                        format!("{prefix}/.well-known/oauth-authorization-server"),
-                        web::to(documents::metadata),
-                    )
-                    .wrap(cors::documents()),
+                    get(format!("{prefix}{}", documents::METADATA), web::to(documents::metadata))
+                        .wrap(cors::documents()),
                 )
                 .service(get(format!("{prefix}/"), web::to(pages::home)));
             health_routes(config, prefix);
@@ -62,11 +59,8 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
         if let [_, path] = prefixes {
             config
                 .service(
-                    get(
-                        format!("/.well-known/oauth-authorization-server{path}"),
-                        web::to(documents::metadata),
-                    )
-                    .wrap(cors::documents()),
+                    get(format!("{}{path}", documents::METADATA), web::to(documents::metadata))
+                        .wrap(cors::documents()),
                 )
                 .service(get(path.clone(), web::to(pages::home)));
         }

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{Error, HttpMessage as _, HttpRequest};
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Level, Span};
 use uuid::Uuid;
 
 use super::client_address::ClientAddress;
+use crate::telemetry;
 use crate::telemetry::metrics::{UNMATCHED, known_method};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -59,15 +60,25 @@ pub async fn in_root_span<B>(
     write_line(answering.span(), route, start.elapsed(), &outcome);
     match outcome {
         Ok(mut response) => {
-            response.headers_mut().insert(X_REQUEST_ID, id.header());
+            id.add_to(response.headers_mut());
             Ok(response)
         }
         Err(error) => {
             let mut response = error.error_response();
-            response.headers_mut().insert(X_REQUEST_ID, id.header());
+            id.add_to(response.headers_mut());
             Err(InternalError::from_response(error, response).into())
         }
     }
+}
+
+/// Whether nobody would see the span or the line of a polled document that is answered as it should be.
+pub fn nobody_listens() -> bool {
+    !tracing::enabled!(Level::DEBUG) && !telemetry::traces_are_exported()
+}
+
+/// Puts a new id on an answer that has no span.
+pub fn add_request_id(headers: &mut HeaderMap) {
+    RequestId::new().add_to(headers);
 }
 
 /// In a request's extensions: what is to be said of it.
@@ -94,8 +105,8 @@ impl RequestId {
         std::str::from_utf8(&self.0).expect("a UUID in text is ASCII")
     }
 
-    fn header(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).expect("a UUID in text is ASCII")
+    fn add_to(self, headers: &mut HeaderMap) {
+        headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(&self.0).expect("a UUID in text is ASCII"));
     }
 }
 
@@ -192,12 +203,14 @@ mod tests {
     use actix_web::middleware::{Next, from_fn};
     use actix_web::test::{TestRequest, init_service, try_call_service};
     use actix_web::{App, HttpResponse, error, web};
+    use futures_util::future::poll_immediate;
     use serde_json::Value;
 
     use super::*;
     use crate::http::client_address::{TrustedProxies, find_client_address};
     use crate::telemetry::LogFormat;
     use crate::telemetry::capture::listen;
+    use crate::telemetry::metrics::http_metrics;
 
     async fn token(request: HttpRequest) -> HttpResponse {
         tracing::Span::current().record("client_id", "app-1");
@@ -356,6 +369,22 @@ mod tests {
 
         let line = &answer.lines[0];
         assert_eq!((&line["route"], &line["method"]), (&UNMATCHED.into(), &"other".into()));
+    }
+
+    #[actix_web::test]
+    async fn a_caller_who_hangs_up_is_told_of_with_the_id_of_his_request() {
+        let (captured, _listening) = listen(LogFormat::Json, "info");
+        let request = TestRequest::get().uri("/slow").to_srv_request();
+
+        let answer = in_root_span(request, async |request| {
+            http_metrics(request, async |_| std::future::pending::<Result<ServiceResponse, Error>>().await)
+                .await
+        });
+        assert!(poll_immediate(answer).await.is_none(), "nothing answers there");
+
+        let lines = captured.json();
+        assert_eq!(lines[0]["message"], "the caller hung up before the answer");
+        assert_eq!(lines[0]["request_id"].as_str().map(str::len), Some(36));
     }
 
     #[test]

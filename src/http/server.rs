@@ -21,12 +21,13 @@ use crate::telemetry::metrics::http_metrics;
 
 use super::client_address::{TrustedProxies, find_client_address};
 use super::connection::{refuse_rejected, take_turns};
+use super::documents::Document;
 use super::guarded_stream::GuardedStream;
-use super::root_span::in_root_span;
+use super::root_span::{add_request_id, in_root_span, nobody_listens};
 use super::state::HttpState;
 use super::tls::{ReloadingCertificate, server_config};
 use super::transport::Transport;
-use super::{draining, fallback};
+use super::{cors, draining, fallback};
 
 pub use super::connection::Patience;
 
@@ -115,7 +116,7 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
         .listen("grantd", socket, move || {
             let routes = Routes::new()
                 .app_data(trusted_proxies.clone())
-                .wrap(from_fn(around_every_request))
+                .wrap(from_fn(move |request, next: Next<_>| around_every_request(surface, request, next)))
                 .configure(|config| match surface {
                     Surface::Public => super::public(state.clone())(config),
                     Surface::Management => super::management(state.clone())(config),
@@ -152,20 +153,56 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
 ///
 /// One future holds them all. Each as a `wrap` of its own would put one more on the heap, and move the answer once more.
 async fn around_every_request<B: MessageBody + 'static>(
+    surface: Surface,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let answer = async |request| {
-        let mut response = refuse_rejected(request, async |request| next.call(request).await).await?;
-        fallback::add_safe_headers(&mut response);
-        Ok(response)
-    };
-    let counted = async |request| {
-        http_metrics(request, async |request| draining::announce(request, answer).await).await
-    };
     take_turns(request, async |request| {
+        if let Surface::Public = surface
+            && let Some(document) = Document::asked_plainly(&request)
+            && nobody_listens()
+        {
+            return send_document(request, document).await;
+        }
         find_client_address(&request);
-        in_root_span(request, counted).await
+        in_root_span(request, async |request| {
+            counted(request, async |request| {
+                refuse_rejected(request, async |request| next.call(request).await).await
+            })
+            .await
+        })
+        .await
+    })
+    .await
+}
+
+/// What its route would answer, with all that is around it but the line that nobody reads: machines fetch keys and
+/// metadata all day, and finding the route and writing the span take longer than the answer.
+async fn send_document(
+    request: ServiceRequest,
+    document: Document,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    counted(request, async |request: ServiceRequest| {
+        let mut response = request.into_response(document.whole());
+        cors::add_to_document(response.headers_mut());
+        add_request_id(response.headers_mut());
+        Ok(response)
+    })
+    .await
+}
+
+/// Metrics, the state of draining, the headers of every answer.
+async fn counted(
+    request: ServiceRequest,
+    answer: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<BoxBody>, Error>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    http_metrics(request, async |request| {
+        draining::announce(request, async |request| {
+            let mut response = answer(request).await?;
+            fallback::add_safe_headers(&mut response);
+            Ok(response)
+        })
+        .await
     })
     .await
 }

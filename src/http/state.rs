@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use actix_web::http::header::HeaderValue;
 use actix_web::web::Bytes;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::app::App;
+use crate::protocol::key_schedule::jwks_max_age;
 use crate::protocol::metadata::Metadata;
 
 use super::draining::Draining;
@@ -17,7 +19,9 @@ pub struct HttpState {
     pub(super) app: Arc<App>,
     pub(super) draining: Draining,
     /// The metadata document and its entity tag.
-    pub(super) metadata: (Bytes, String),
+    pub(super) metadata: (Bytes, HeaderValue),
+    /// How long the keys may be kept.
+    pub(super) jwks_cache_control: HeaderValue,
     allowed_origins: Vec<String>,
     issuer_path: String,
 }
@@ -27,11 +31,15 @@ impl HttpState {
     pub fn new(app: Arc<App>, issuer_path: &str, allowed_origins: Vec<String>, draining: Draining) -> Self {
         let metadata = Bytes::from(Metadata::new(&app.policy().issuer).to_json());
         let digest = digest::digest(&digest::SHA256, &metadata);
-        let etag = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]);
+        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]));
+        let etag = HeaderValue::from_str(&etag).expect("base64url between quotes");
+        let max_age = u32::try_from(jwks_max_age(app.policy().publish_before).as_secs()).unwrap_or(0);
+        let jwks_cache_control = HeaderValue::from_str(&format!("public, max-age={max_age}"));
         Self {
             app,
             draining,
             metadata: (metadata, etag),
+            jwks_cache_control: jwks_cache_control.expect("words and a number"),
             allowed_origins,
             issuer_path: issuer_path.to_owned(),
         }

@@ -26,6 +26,7 @@ trials! {
         under_an_issuer_with_a_path_everything_is_below_that_path,
         head_gives_the_headers_of_get_and_no_body,
         a_document_is_only_read,
+        the_short_way_to_a_document_gives_what_its_route_would_and_counts_it_the_same,
     ],
 }
 
@@ -112,6 +113,46 @@ async fn who_has_the_document_already_is_told_so_without_it(database: TestDataba
         let broken = send(&server, Method::GET, path, &[("if-none-match", "not a tag")]).await;
         assert_eq!((broken.status, &broken.body), (200, &first.body));
     }
+    server.stop().await;
+}
+
+/// A plain GET is answered in front of the routes; a query, which changes nothing, sends one through them.
+async fn the_short_way_to_a_document_gives_what_its_route_would_and_counts_it_the_same(
+    database: TestDatabase,
+) {
+    let server = TestServer::start(&database).await;
+    let headers_of = |answer: &Answer| -> BTreeSet<(String, String)> {
+        let headers = answer.headers.iter().map(|(name, value)| {
+            let mut words: Vec<_> = value.to_str().expect("text").split(", ").collect();
+            // Lists of names come in any order.
+            words.sort_unstable();
+            (name.to_string(), words.join(", "))
+        });
+        headers.filter(|(name, _)| name != "date" && name != "x-request-id").collect()
+    };
+    let counted = async |path: &str| {
+        let series = format!("grantd_http_requests_total{{method=\"GET\",route=\"{path}\",status=\"200\"}} ");
+        let metrics = reqwest::get(format!("{}/metrics", server.management)).await.expect("an answer");
+        let metrics = metrics.text().await.expect("text");
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok());
+        count.unwrap_or(0)
+    };
+
+    for path in [JWKS, METADATA, OPENID] {
+        let before = counted(path).await;
+        let short = server.get(path).await;
+        let between = counted(path).await;
+        let long = server.get(&format!("{path}?")).await;
+        let after = counted(path).await;
+
+        assert_eq!((short.status, &short.body), (long.status, &long.body), "{path}");
+        assert_eq!(headers_of(&short), headers_of(&long), "{path}");
+        assert_ne!(short.header("x-request-id"), long.header("x-request-id"));
+        assert_eq!(short.header("x-request-id").len(), 36);
+        // Other tests of this process ask for documents, too.
+        assert!(before < between && between < after, "{path}: {before} {between} {after}");
+    }
+    assert_eq!(reqwest::get(format!("{}{JWKS}", server.management)).await.expect("an answer").status(), 404);
     server.stop().await;
 }
 
