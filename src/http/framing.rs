@@ -5,6 +5,8 @@
 //! two ways by any two servers is refused here, before actix-http reads it, and what is let through
 //! has one reading: RFC 9112, without the tolerance that it allows.
 
+use memchr::memchr;
+
 /// The largest head that is read, request line included: 32 KiB.
 pub const LONGEST_HEAD: usize = 32 * 1024;
 /// The most header lines that are read; actix-http has room for 96.
@@ -126,7 +128,7 @@ impl HeadScanner {
     /// Reads on. `bytes` are all bytes since the head began, those of the last call and what came since.
     /// None: the head is not complete. After an error or a head, a new scanner is needed.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<Head>, Refusal> {
-        while let Some(found) = bytes.get(self.searched..).and_then(|new| new.iter().position(is_line_feed)) {
+        while let Some(found) = bytes.get(self.searched..).and_then(|new| memchr(b'\n', new)) {
             let end = self.searched + found;
             let line = bytes[self.line..end].strip_suffix(b"\r").ok_or(Refusal::LineEnd)?;
             (self.line, self.searched) = (end + 1, end + 1);
@@ -162,12 +164,14 @@ impl HeadScanner {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return Err(Refusal::Fold);
         }
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(Refusal::FieldName)?;
-        let (name, value) = (&line[..colon], trimmed(&line[colon + 1..]));
-        if name.is_empty() || !name.iter().copied().all(is_token) {
+        let end_of_name = line.iter().position(|byte| !is_token(*byte)).ok_or(Refusal::FieldName)?;
+        if end_of_name == 0 || line[end_of_name] != b':' {
             return Err(Refusal::FieldName);
         }
-        if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        let (name, value) = (&line[..end_of_name], trimmed(&line[end_of_name + 1..]));
+        // To the end in any case, so that many bytes are looked at together.
+        let has_controls = |found, byte: &u8| found | (byte.is_ascii_control() & (*byte != b'\t'));
+        if value.iter().fold(false, has_controls) {
             return Err(Refusal::FieldValue);
         }
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
@@ -222,10 +226,6 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
     value
 }
 
-fn is_line_feed(byte: &u8) -> bool {
-    *byte == b'\n'
-}
-
 /// RFC 9112 §3: `method SP request-target SP HTTP-version`.
 fn request_line(line: &[u8]) -> Result<RequestLine, Refusal> {
     let mut parts = line.split(|byte| *byte == b' ');
@@ -254,12 +254,30 @@ fn request_line(line: &[u8]) -> Result<RequestLine, Refusal> {
 
 /// RFC 9110 §5.6.2.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    const TOKEN: [bool; 256] = alphanumeric_and(b"!#$%&'*+-.^_`|~");
+    TOKEN[usize::from(byte)]
 }
 
 /// RFC 9110 §7.2, roughly: a name or an address, and a port. A comma would make two of one.
 fn is_host(value: &[u8]) -> bool {
-    value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
+    const HOST: [bool; 256] = alphanumeric_and(b"-._~%!$&'()*+;=:[]");
+    value.iter().all(|byte| HOST[usize::from(*byte)])
+}
+
+/// Which bytes are ASCII letters, digits or one of these.
+const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
+    let mut among = [false; 256];
+    let mut byte = 0;
+    while byte < among.len() {
+        among[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        among[others[at] as usize] = true;
+        at += 1;
+    }
+    among
 }
 
 /// RFC 9110 §8.6: `1*DIGIT`, no sign, no list.
