@@ -1,7 +1,7 @@
 //! `POST /token`: RFC 6749 §3.2. What goes in is read by `form`, what comes out is written here.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CACHE_CONTROL, PRAGMA, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, PRAGMA, RETRY_AFTER};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, Responder as _};
 use oxide_auth::endpoint::WebResponse as _;
@@ -38,23 +38,23 @@ async fn answer(
     state: &HttpState,
 ) -> Result<TokenResponse, TokenError> {
     let params = form::read(request, body).await?;
-    let authorization = authorization(request)?;
+    let credentials = OAuthResource::new(request).map_err(|_| TokenError::TwoAuthorizationHeaders)?;
+    let credentials = credentials.into_request();
     let source = ClientAddress::of(request)
         .ok_or_else(|| TokenError::Internal("the connection has no peer address".into()))?;
-    let authorization: Vec<&[u8]> = authorization.iter().map(String::as_bytes).collect();
+    // A header that is no text is there, but of no scheme we know.
+    let present = request.headers().contains_key(AUTHORIZATION);
+    let authorization = credentials.authorization_header().or_else(|| present.then_some(""));
+    let authorization = authorization.map(str::as_bytes);
     let user_address: Vec<&[u8]> =
         request.headers().get_all(user_address::HEADER).map(|line| line.as_bytes()).collect();
-    let request =
-        Exchange { authorization: &authorization, params: &params, source, user_address: &user_address };
+    let request = Exchange {
+        authorization: authorization.as_slice(),
+        params: &params,
+        source,
+        user_address: &user_address,
+    };
     exchange(&state.app, request).await
-}
-
-/// The Authorization header. One that is no text is there, but of no scheme we know.
-fn authorization(request: &HttpRequest) -> Result<Option<String>, TokenError> {
-    let present = request.headers().contains_key(actix_web::http::header::AUTHORIZATION);
-    let resource = OAuthResource::new(request).map_err(|_| TokenError::TwoAuthorizationHeaders)?;
-    let text = resource.into_request().authorization_header().map(str::to_owned);
-    Ok(text.or_else(|| present.then(String::new)))
 }
 
 fn granted(request: &HttpRequest, response: &TokenResponse) -> HttpResponse {
