@@ -56,8 +56,14 @@ pub(super) async fn announce<B>(
     draining.0.under_way.fetch_add(1, Ordering::SeqCst);
     let _counted = UnderWay(Arc::clone(&draining.0));
     let mut response = next(request).await?;
-    if draining.has_begun() {
+    close_if_stopping(&mut response);
+    Ok(response)
+}
+
+/// `Connection: close` while the server is stopping.
+pub(super) fn close_if_stopping<B>(response: &mut ServiceResponse<B>) {
+    let state = response.request().app_data::<Data<HttpState>>();
+    if state.is_some_and(|state| state.draining.has_begun()) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    Ok(response)
 }

@@ -10,14 +10,14 @@ use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{AppConfig, Server as Running, ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::dev::{AppConfig, Server, ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Data;
 use actix_web::{App as Routes, Error};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::telemetry::metrics::http_metrics;
+use crate::telemetry::metrics::{Running, http_metrics};
 
 use super::client_address::{TrustedProxies, find_client_address};
 use super::connection::{refuse_rejected, take_turns};
@@ -59,7 +59,7 @@ pub struct Bound {
     /// Where it listens, with the port that was taken.
     pub address: SocketAddr,
     /// The server, a future that ends when it is stopped.
-    pub running: Running,
+    pub running: Server,
     /// To turn new connections away.
     pub door: Arc<Door>,
 }
@@ -108,7 +108,7 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
     let (address, door) = (socket.local_addr()?, Arc::new(Door(socket.try_clone()?)));
     let Listener { patience, trusted_proxies, workers, .. } = listener;
     let tls = listener.certificate.map(|certificate| Arc::new(server_config(certificate)));
-    let server = Running::build()
+    let server = Server::build()
         .workers(workers)
         .max_concurrent_connections(listener.max_connections.div_ceil(workers.max(1)).max(1))
         .disable_signals()
@@ -162,12 +162,18 @@ async fn around_every_request<B: MessageBody + 'static>(
             && let Some(document) = Document::asked_plainly(&request)
             && nobody_listens()
         {
-            return send_document(request, document).await;
+            return Ok(send_document(request, document));
         }
         find_client_address(&request);
         in_root_span(request, async |request| {
-            counted(request, async |request| {
-                refuse_rejected(request, async |request| next.call(request).await).await
+            http_metrics(request, async |request| {
+                draining::announce(request, async |request| {
+                    let answer = async |request| next.call(request).await;
+                    let mut response = refuse_rejected(request, answer).await?;
+                    fallback::add_safe_headers(&mut response);
+                    Ok(response)
+                })
+                .await
             })
             .await
         })
@@ -178,31 +184,14 @@ async fn around_every_request<B: MessageBody + 'static>(
 
 /// What its route would answer, with all that is around it but the line that nobody reads: machines fetch keys and
 /// metadata all day, and finding the route and writing the span take longer than the answer.
-async fn send_document(
-    request: ServiceRequest,
-    document: Document,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    counted(request, async |request: ServiceRequest| {
-        let mut response = request.into_response(document.whole());
-        cors::add_to_document(response.headers_mut());
-        add_request_id(response.headers_mut());
-        Ok(response)
-    })
-    .await
-}
-
-/// Metrics, the state of draining, the headers of every answer.
-async fn counted(
-    request: ServiceRequest,
-    answer: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<BoxBody>, Error>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    http_metrics(request, async |request| {
-        draining::announce(request, async |request| {
-            let mut response = answer(request).await?;
-            fallback::add_safe_headers(&mut response);
-            Ok(response)
-        })
-        .await
-    })
-    .await
+/// There is nothing to wait for, so none of it is a future.
+fn send_document(request: ServiceRequest, document: Document) -> ServiceResponse<BoxBody> {
+    let running = Running::begin(&request);
+    let mut response = request.into_response(document.whole());
+    cors::add_to_document(response.headers_mut());
+    fallback::add_safe_headers(&mut response);
+    draining::close_if_stopping(&mut response);
+    add_request_id(response.headers_mut());
+    running.answered(response.status());
+    response
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use actix_web::Error;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
+use actix_web::http::{Method, StatusCode};
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -158,24 +158,19 @@ pub async fn http_metrics<B>(
     request: ServiceRequest,
     next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let running = Running {
-        method: request.method().clone(),
-        route: request.match_pattern().unwrap_or_else(|| UNMATCHED.to_owned()),
-        start: Instant::now(),
-        answered: false,
-    };
+    let running = Running::begin(&request);
     let outcome = next(request).await;
     let status = match &outcome {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     };
-    running.answered(status.as_str());
+    running.answered(status);
     outcome
 }
 
 /// A request on its way. Dropped without an answer, it says so: else a caller who hangs up would leave no trace
 /// of what was done for him.
-struct Running {
+pub struct Running {
     method: Method,
     route: String,
     start: Instant,
@@ -183,9 +178,20 @@ struct Running {
 }
 
 impl Running {
-    fn answered(mut self, status: &str) {
+    /// From now on; to be called inside the span of the request, if it has one.
+    pub fn begin(request: &ServiceRequest) -> Self {
+        Self {
+            method: request.method().clone(),
+            route: request.match_pattern().unwrap_or_else(|| UNMATCHED.to_owned()),
+            start: Instant::now(),
+            answered: false,
+        }
+    }
+
+    /// It has its answer.
+    pub fn answered(mut self, status: StatusCode) {
         self.answered = true;
-        self.count(status);
+        self.count(status.as_str());
     }
 
     fn count(&self, status: &str) {
@@ -209,7 +215,6 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use actix_web::body::MessageBody;
-    use actix_web::http::StatusCode;
     use actix_web::middleware::{Next, from_fn};
     use actix_web::test::{TestRequest, call_service, init_service, try_call_service};
     use actix_web::{App, HttpResponse, error, web};
