@@ -27,9 +27,10 @@ async fn who_comes_late_is_refused_at_once_while_a_request_is_under_way(database
     );
     let mut early = Wire::open(&server.url).await;
     early.send(head + &body[..10]).await;
+    let mut reader = Wire::open(&server.url).await;
     let url = server.url.clone();
     let connects = async || TcpStream::connect(url.trim_start_matches("http://")).await.map(drop);
-    // Whoever is served now was accepted after the request above.
+    // Whoever is served now was accepted after the two above.
     assert_eq!(server.get("/health/ready").await.status, 200);
 
     server.begin_to_stop();
@@ -41,6 +42,9 @@ async fn who_comes_late_is_refused_at_once_while_a_request_is_under_way(database
         }
     };
     assert_eq!(refused, ErrorKind::ConnectionRefused);
+    reader.send("GET /.well-known/jwks.json HTTP/1.1\r\nHost: grantd\r\n\r\n").await;
+    let answer = reader.answer().await;
+    assert_eq!((answer.status, answer.header("connection").as_str()), (200, "close"), "{answer:?}");
     early.send(&body[10..]).await;
     let answer = early.answer().await;
     assert_eq!((answer.status, answer.header("connection").as_str()), (200, "close"), "{answer:?}");
