@@ -5,16 +5,17 @@
 
 use std::cell::Cell;
 use std::fmt::Display;
-use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{Error, HttpMessage as _, HttpRequest};
 use tracing::field::{Empty, display};
-use tracing::{Instrument as _, Level, Span};
+use tracing::{Level, Span};
+use tracing_actix_web::{RootSpan, RootSpanBuilder};
 use uuid::Uuid;
 
 use super::client_address::ClientAddress;
@@ -23,41 +24,80 @@ use crate::telemetry::metrics::{UNMATCHED, known_method};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Middleware: the span around each request, its line, and `X-Request-Id` on every answer, errors included. Call it
-/// outside everything that may answer.
+/// Builds the span around each request and writes its line. For `TracingLogger::<GrantdRootSpan>::new()`.
 ///
 /// Fields: `request_id`, `method`, `route` (the pattern that matched, never the path, which may hold anything),
 /// `client_address`, `status`, and where known `client_id`, `grant_type`, `user_id`, `oauth_error`, `cause`.
+/// tracing-actix-web's own builder would log the query string and believe any `X-Forwarded-For`.
+pub struct GrantdRootSpan;
+
+impl RootSpanBuilder for GrantdRootSpan {
+    fn on_request_start(request: &ServiceRequest) -> Span {
+        let start = Instant::now();
+        let id = request.extensions().get::<tracing_actix_web::RequestId>().map(|id| RequestId::of(**id));
+        let id = id.unwrap_or_else(RequestId::new);
+        request.extensions_mut().insert(Asked { id, start, cause_told: Cell::new(false) });
+        // At error, so that the span exists at every log level and a warning knows its request.
+        tracing::error_span!(
+            "request",
+            request_id = id.as_str(),
+            method = known_method(request.method()),
+            route = request.match_pattern().as_deref().unwrap_or(UNMATCHED),
+            client_address = ClientAddress::of(request.request()).map(display),
+            status = Empty,
+            client_id = Empty,
+            grant_type = Empty,
+            user_id = Empty,
+            oauth_error = Empty,
+            cause = Empty,
+        )
+    }
+
+    fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
+        let (status, untold, route, taken) = match outcome {
+            Ok(response) => {
+                let extensions = response.request().extensions();
+                let asked = extensions.get::<Asked>();
+                let told = asked.is_some_and(|asked| asked.cause_told.get());
+                let untold = response.response().error().filter(|_| !told);
+                let taken = asked.map(|asked| asked.start.elapsed());
+                (response.status(), untold, response.request().match_pattern(), taken)
+            }
+            // A middleware refused; the request is gone with it.
+            Err(error) => (error.as_response_error().status_code(), Some(error), None, None),
+        };
+        span.record("status", status.as_u16());
+        // What a caller is refused for is the handler's to tell; what broke is told here if nobody else did.
+        if let (true, Some(error)) = (status.is_server_error(), untold) {
+            span.record("cause", display(error));
+        }
+        let duration_ms = taken.map(|taken| taken.as_micros() as f64 / 1000.0);
+
+        macro_rules! say {
+            ($level:ident) => {
+                tracing::$level!(parent: &span, duration_ms, "request answered")
+            };
+        }
+        match level(route.as_deref().unwrap_or(UNMATCHED), status) {
+            Level::ERROR => say!(error),
+            Level::WARN => say!(warn),
+            Level::DEBUG => say!(debug),
+            _ => say!(info),
+        }
+    }
+}
+
+/// Sets `X-Request-Id` on every answer, errors included. Call it inside `TracingLogger`, which makes the id, and
+/// outside everything that may answer.
 ///
 /// The id is always our own. Echoing the caller's would let anybody write into other people's log searches.
-pub async fn in_root_span<B>(
+pub async fn with_request_id<B>(
     request: ServiceRequest,
     next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let start = Instant::now();
-    let id = RequestId::new();
-    let route = request.match_pattern();
-    let route = route.as_deref().unwrap_or(UNMATCHED);
-    // At error, so that the span exists at every log level and a warning knows its request.
-    let span = tracing::error_span!(
-        "request",
-        request_id = id.as_str(),
-        method = known_method(request.method()),
-        route,
-        client_address = ClientAddress::of(request.request()).map(display),
-        status = Empty,
-        client_id = Empty,
-        grant_type = Empty,
-        user_id = Empty,
-        oauth_error = Empty,
-        cause = Empty,
-    );
-    request.extensions_mut().insert(Asked { id, span: span.clone(), cause_told: Cell::new(false) });
-
-    let mut answering = pin!(next(request).instrument(span));
-    let outcome = answering.as_mut().await;
-
-    write_line(answering.span(), route, start.elapsed(), &outcome);
+    let id = request.extensions().get::<Asked>().map(|asked| asked.id);
+    let outcome = next(request).await;
+    let Some(id) = id else { return outcome };
     match outcome {
         Ok(mut response) => {
             id.add_to(response.headers_mut());
@@ -84,7 +124,7 @@ pub fn add_request_id(headers: &mut HeaderMap) {
 /// In a request's extensions: what is to be said of it.
 struct Asked {
     id: RequestId,
-    span: Span,
+    start: Instant,
     /// [`record_cause`] was called.
     cause_told: Cell<bool>,
 }
@@ -96,8 +136,12 @@ struct RequestId([u8; 36]);
 impl RequestId {
     /// Ids name requests and open nothing, so they come from a generator that is quick rather than from `app::random`.
     fn new() -> Self {
+        Self::of(Uuid::new_v4())
+    }
+
+    fn of(id: Uuid) -> Self {
         let mut text = [0; 36];
-        Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        id.hyphenated().encode_lower(&mut text);
         Self(text)
     }
 
@@ -113,36 +157,6 @@ impl RequestId {
 /// The id of this request.
 pub fn request_id(request: &HttpRequest) -> String {
     request.extensions().get::<Asked>().map(|asked| asked.id.as_str().to_owned()).unwrap_or_default()
-}
-
-fn write_line<B>(span: &Span, route: &str, taken: Duration, outcome: &Result<ServiceResponse<B>, Error>) {
-    let (status, untold) = match outcome {
-        Ok(response) => {
-            let is_told = |asked: &Asked| asked.cause_told.get();
-            let told = response.request().extensions().get::<Asked>().is_some_and(is_told);
-            (response.status(), response.response().error().filter(|_| !told))
-        }
-        // A middleware refused; the request is gone with it.
-        Err(error) => (error.as_response_error().status_code(), Some(error)),
-    };
-    span.record("status", status.as_u16());
-    // What a caller is refused for is the handler's to tell; what broke is told here if nobody else did.
-    if let (true, Some(error)) = (status.is_server_error(), untold) {
-        span.record("cause", display(error));
-    }
-    let duration_ms = taken.as_micros() as f64 / 1000.0;
-
-    macro_rules! say {
-        ($level:ident) => {
-            tracing::$level!(parent: span, duration_ms, "request answered")
-        };
-    }
-    match level(route, status) {
-        Level::ERROR => say!(error),
-        Level::WARN => say!(warn),
-        Level::DEBUG => say!(debug),
-        _ => say!(info),
-    }
 }
 
 /// The level of a request's line.
@@ -188,7 +202,7 @@ pub fn record_cause(request: &HttpRequest, cause: impl Display) {
 
 fn record<'a>(request: &'a HttpRequest, write: impl FnOnce(&Span) -> &Span + 'a) {
     // Not `Span::current()`: inside a nested span that would be the wrong one, and the field would be lost.
-    let span = request.extensions().get::<Asked>().map(|asked| asked.span.clone());
+    let span = request.extensions().get::<RootSpan>().cloned();
     if let Some(span) = span {
         write(&span);
     }
@@ -198,13 +212,13 @@ fn record<'a>(request: &'a HttpRequest, write: impl FnOnce(&Span) -> &Span + 'a)
 mod tests {
     use std::net::SocketAddr;
 
-    use actix_web::body::MessageBody;
     use actix_web::http::Method;
     use actix_web::middleware::{Next, from_fn};
-    use actix_web::test::{TestRequest, init_service, try_call_service};
+    use actix_web::test::{TestRequest, call_service, init_service, try_call_service};
     use actix_web::{App, HttpResponse, error, web};
     use futures_util::future::poll_immediate;
     use serde_json::Value;
+    use tracing_actix_web::TracingLogger;
 
     use super::*;
     use crate::http::client_address::{TrustedProxies, find_client_address};
@@ -240,12 +254,19 @@ mod tests {
         }
     }
 
-    async fn spanned<B: MessageBody>(
+    async fn outside<B: MessageBody>(
         request: ServiceRequest,
         next: Next<B>,
     ) -> Result<ServiceResponse<B>, Error> {
         find_client_address(&request);
-        in_root_span(request, async |request| next.call(request).await).await
+        next.call(request).await
+    }
+
+    async fn inside<B: MessageBody>(
+        request: ServiceRequest,
+        next: Next<B>,
+    ) -> Result<ServiceResponse<B>, Error> {
+        with_request_id(request, async |request| next.call(request).await).await
     }
 
     struct Answer {
@@ -262,7 +283,9 @@ mod tests {
             App::new()
                 .app_data(TrustedProxies::new(["10.0.0.0/8".parse().expect("a network")]))
                 .wrap(from_fn(refusing))
-                .wrap(from_fn(spanned))
+                .wrap(from_fn(inside))
+                .wrap(TracingLogger::<GrantdRootSpan>::new())
+                .wrap(from_fn(outside))
                 .route("/token", web::post().to(token))
                 .route("/users/{name}", web::get().to(HttpResponse::Ok))
                 .route("/broken", web::get().to(broken))
@@ -373,13 +396,22 @@ mod tests {
 
     #[actix_web::test]
     async fn a_caller_who_hangs_up_is_told_of_with_the_id_of_his_request() {
+        async fn counted<B: MessageBody>(
+            request: ServiceRequest,
+            next: Next<B>,
+        ) -> Result<ServiceResponse<B>, Error> {
+            http_metrics(request, async |request| next.call(request).await).await
+        }
         let (captured, _listening) = listen(LogFormat::Json, "info");
-        let request = TestRequest::get().uri("/slow").to_srv_request();
+        let app = init_service(
+            App::new()
+                .wrap(from_fn(counted))
+                .wrap(TracingLogger::<GrantdRootSpan>::new())
+                .route("/slow", web::get().to(std::future::pending::<HttpResponse>)),
+        )
+        .await;
 
-        let answer = in_root_span(request, async |request| {
-            http_metrics(request, async |_| std::future::pending::<Result<ServiceResponse, Error>>().await)
-                .await
-        });
+        let answer = call_service(&app, TestRequest::get().uri("/slow").to_request());
         assert!(poll_immediate(answer).await.is_none(), "nothing answers there");
 
         let lines = captured.json();

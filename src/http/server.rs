@@ -16,6 +16,7 @@ use actix_web::web::Data;
 use actix_web::{App as Routes, Error};
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tracing_actix_web::TracingLogger;
 
 use crate::telemetry::metrics::{Running, http_metrics};
 
@@ -23,7 +24,7 @@ use super::client_address::{TrustedProxies, find_client_address};
 use super::connection::{refuse_rejected, take_turns};
 use super::documents::Document;
 use super::guarded_stream::GuardedStream;
-use super::root_span::{add_request_id, in_root_span, nobody_listens};
+use super::root_span::{GrantdRootSpan, add_request_id, nobody_listens, with_request_id};
 use super::state::HttpState;
 use super::tls::{ReloadingCertificate, server_config};
 use super::transport::Transport;
@@ -116,7 +117,10 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
         .listen("grantd", socket, move || {
             let routes = Routes::new()
                 .app_data(trusted_proxies.clone())
-                .wrap(from_fn(move |request, next: Next<_>| around_every_request(surface, request, next)))
+                // The last `wrap` is the first to see a request.
+                .wrap(from_fn(inside_the_span))
+                .wrap(TracingLogger::<GrantdRootSpan>::new())
+                .wrap(from_fn(move |request, next: Next<_>| outside_the_span(surface, request, next)))
                 .configure(|config| match surface {
                     Surface::Public => super::public(state.clone())(config),
                     Surface::Management => super::management(state.clone())(config),
@@ -148,11 +152,12 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
     Ok(Bound { address, running: server.run(), door })
 }
 
-/// From the outside to the inside: whose turn it is, who asks, the span with the id and the id in the answer, metrics,
-/// the state of draining, the headers of every answer, what was refused already.
+/// From the outside to the inside: whose turn it is, the documents that take no more, who asks. Then the span with the
+/// id, and [`inside_the_span`].
 ///
-/// One future holds them all. Each as a `wrap` of its own would put one more on the heap, and move the answer once more.
-async fn around_every_request<B: MessageBody + 'static>(
+/// One future holds what belongs together. Each as a `wrap` of its own would put one more on the heap, and move the
+/// answer once more.
+async fn outside_the_span<B: MessageBody + 'static>(
     surface: Surface,
     request: ServiceRequest,
     next: Next<B>,
@@ -165,15 +170,23 @@ async fn around_every_request<B: MessageBody + 'static>(
             return Ok(send_document(request, document));
         }
         find_client_address(&request);
-        in_root_span(request, async |request| {
-            http_metrics(request, async |request| {
-                draining::announce(request, async |request| {
-                    let answer = async |request| next.call(request).await;
-                    let mut response = refuse_rejected(request, answer).await?;
-                    fallback::add_safe_headers(&mut response);
-                    Ok(response)
-                })
-                .await
+        Ok(next.call(request).await?.map_into_boxed_body())
+    })
+    .await
+}
+
+/// The id in the answer, metrics, the state of draining, the headers of every answer, what was refused already.
+async fn inside_the_span<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    with_request_id(request, async |request| {
+        http_metrics(request, async |request| {
+            draining::announce(request, async |request| {
+                let answer = async |request| next.call(request).await;
+                let mut response = refuse_rejected(request, answer).await?;
+                fallback::add_safe_headers(&mut response);
+                Ok(response)
             })
             .await
         })

@@ -10,6 +10,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode};
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::Span;
 
 const REQUESTS: &str = "grantd_http_requests_total";
 const DURATION: &str = "grantd_http_request_duration_seconds";
@@ -174,6 +175,7 @@ pub struct Running {
     method: Method,
     route: String,
     start: Instant,
+    span: Span,
     answered: bool,
 }
 
@@ -184,6 +186,7 @@ impl Running {
             method: request.method().clone(),
             route: request.match_pattern().unwrap_or_else(|| UNMATCHED.to_owned()),
             start: Instant::now(),
+            span: Span::current(),
             answered: false,
         }
     }
@@ -205,9 +208,9 @@ impl Drop for Running {
             return;
         }
         self.count(ABORTED);
-        // A panic has its own line. A future that is dropped is in its span, as one that is polled.
+        // A panic has its own line.
         if !std::thread::panicking() {
-            tracing::info!("the caller hung up before the answer");
+            tracing::info!(parent: &self.span, "the caller hung up before the answer");
         }
     }
 }
