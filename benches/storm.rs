@@ -48,13 +48,15 @@ const CLIENT_KIB: u64 = 64;
 const QUEUE_DEADLINE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let cores = thread::available_parallelism().map_or(1, usize::from) as u64;
+    // As many as grantd takes by itself.
+    let threads =
+        thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)) as u64;
     let [seconds, rounds, rate, guests, threads, spread] = rig::options::read([
         ("seconds", 6),
         ("rounds", 4),
         ("rate", 300),
         ("logins", 200),
-        ("threads", cores),
+        ("threads", threads),
         ("spread", 1000),
     ]);
     let house = House::new(&[("GRANTD_PASSWORDS__THREADS", threads.to_string())]);

@@ -83,7 +83,9 @@ fn pool_settings(settings: &Settings, purpose: Purpose) -> PoolSettings {
     let passwords = &settings.passwords;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = match purpose {
-        Purpose::Serve => passwords.threads.unwrap_or(cores),
+        // One core is left to everybody else. Low priority alone does not keep hashes out of their way: with all cores
+        // hashing, the p99 of other requests doubles, and that of those that wait for the disk is ten times as long.
+        Purpose::Serve => passwords.threads.unwrap_or(cores.saturating_sub(1).max(1)),
         Purpose::Administer => 1,
     };
     PoolSettings {
