@@ -277,8 +277,14 @@ impl Member {
         let outcome = hand_on(desk, group);
         if is_first {
             self.line.close_group().await;
+            return wait_for(outcome).await;
         }
-        wait_for(outcome).await
+        // Should the thread of the first one have ended with its task, another one commits.
+        tokio::select! {
+            biased;
+            ended = wait_for(outcome.clone()) => ended,
+            () = self.line.close_group() => wait_for(outcome).await,
+        }
     }
 
     /// Undoes what was done, and lets the next one in.

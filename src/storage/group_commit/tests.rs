@@ -423,3 +423,33 @@ async fn what_is_forgettable_joins_a_group_that_is_not() {
     assert_eq!(house.notes().await, [1, 2]);
     assert_eq!(house.line.file.commits(), 1);
 }
+
+#[tokio::test]
+async fn a_first_one_whose_thread_ends_leaves_the_commit_to_the_next() {
+    let house = house().await;
+    let mut first = house.begin().await;
+    note(&mut first, 1).await;
+    let mut others = Vec::new();
+    for id in 2..=4 {
+        others.push(house.writes(id).await);
+    }
+
+    // Meanwhile nobody here gets on.
+    let elsewhere = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let committing = tokio::spawn(first.commit());
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            assert!(!committing.is_finished());
+        });
+    });
+    elsewhere.join().expect("no panic");
+
+    for other in others {
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(20), other).await;
+        answer.expect("an answer").expect("no panic").expect("committed");
+    }
+    assert_eq!(house.notes().await, [1, 2, 3, 4]);
+}
