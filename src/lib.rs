@@ -104,6 +104,40 @@
 //! | other users of the machine, core files | modes are asked for at the start ([`storage::private_file`], [`keys::key_file`]), [`startup::forbid_core_dumps`] |
 //! | an older binary damages a newer database | [`storage::migrate::current`] refuses before anything is written |
 //!
+//! # Where the time goes
+//!
+//! One client_credentials request with ES256 on one core, read from `perf record` with 32 connections beside; the
+//! least program that does the same (`cargo bench --bench ceiling`) takes 28 of these 37 microseconds.
+//!
+//! | part | share | µs |
+//! |---|---|---|
+//! | the signature, the HMAC of the client secret, the random `jti` (AWS-LC) | 38 % | 14 |
+//! | the kernel: receiving, sending, writing the log line | 32 % | 12 |
+//! | actix-http, actix-web and the layers around a request | 5 % | 2 |
+//! | allocation | 4 % | 1.6 |
+//! | the span of the request and its log line ([`http::root_span`], [`telemetry`]) | 6 % | 2.1 |
+//! | copying, comparing and clearing memory | 3 % | 1 |
+//! | grantd's own: form, client, grant, claims, answer | 3 % | 0.9 |
+//! | tokio, base64, locks and the rest, each below 2 % | 9 % | 3.4 |
+//!
+//! What paid, by the share of its ceiling that an operation reached before and after, or as said:
+//!
+//! - Request ids from a thread's generator instead of a system call each, handles of metrics kept by each thread, no
+//!   clearing of a buffer before it is read into, fewer looks at the clock: a token for a fifth less processor time.
+//! - Two futures around a request instead of eight layers: 2 % on tokens, 8 % on documents. Documents that are asked for
+//!   plainly are answered in front of the routes ([`http::server`]): 21 %. A head is scanned by tables: half of its
+//!   instructions. Together: keys and metadata from 0.63 to 0.87, ES256 from 0.66 to 0.74, EdDSA from 0.59 to 0.64.
+//! - One commit of SQLite for all who wait ([`storage::group_commit`]): 32 clients refresh 3 times as fast as with a
+//!   transaction each, and their p99 is 5 ms instead of 100. One question and one statement for a refresh instead of
+//!   two questions and a transaction of three: another third.
+//! - Postgres connections that have just worked are lent on without being asked ([`storage::lending`]): with the former,
+//!   refreshes from 0.12 to 0.27 of pgbench's updates.
+//! - Link-time optimisation over all crates in one unit: the binary shrinks from 24.7 to 17.1 MiB.
+//!
+//! What did not: idle scheduling instead of nice 19 for the hashing threads (the same in a storm), the JSON of log lines
+//! by hand (fewer instructions, no faster). What stays as it is: `panic = "unwind"`, for a job or a handler that panics
+//! takes nothing with it; every commit whose answer somebody gets is synced; constant-time comparisons.
+//!
 //! # Where a change goes
 //!
 //! | to add | begin in |
