@@ -4,7 +4,7 @@
 //! whose use did not end in good order is closed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -102,17 +102,23 @@ impl Lender {
         let room = room.map_err(StorageError::unavailable)?;
         let lent = |kept| Ok(Lent { lender: self.clone(), kept, _room: room });
 
-        while let Some(mut kept) = self.take() {
+        if let Some(mut kept) = self.take() {
             if kept.used_at.elapsed() < FRESH || is_fit(&mut kept).await {
                 return lent(kept);
             }
+            // What has rested longer leads nowhere either, and to find that out takes a second each.
+            self.resting().clear();
         }
         let since = Instant::now();
         lent(Kept { connection: self.connect().await?, since, used_at: since })
     }
 
+    fn resting(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.0.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Option<Kept> {
-        let mut resting = self.0.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resting = self.resting();
         let taken = resting.pop();
         // One at a time will do, and the first has rested longest.
         if resting.first().is_some_and(|kept| kept.used_at.elapsed() > RESTS_AT_MOST) {
@@ -124,14 +130,14 @@ impl Lender {
     fn keep(&self, kept: Kept) {
         if kept.since.elapsed() < LIVES_AT_MOST && !self.0.is_closed.load(Ordering::Relaxed) {
             let kept = Kept { used_at: Instant::now(), ..kept };
-            self.0.resting.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+            self.resting().push(kept);
         }
     }
 
     /// Ends all connections in good order.
     pub(super) async fn close(&self) {
         self.0.is_closed.store(true, Ordering::Relaxed);
-        let resting = std::mem::take(&mut *self.0.resting.lock().unwrap_or_else(PoisonError::into_inner));
+        let resting = std::mem::take(&mut *self.resting());
         for kept in resting {
             // How it ends does not matter.
             let _ended = tokio::time::timeout(PING_PATIENCE, kept.connection.close()).await;
