@@ -5,18 +5,18 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::model::secret::PlainSecret;
 
 use super::error::StorageError;
 use super::group_commit::{Intent, Line, Member};
-use super::lending::{Lender, Lent, LentTransaction};
+use super::lending::{Lender, LentTransaction};
 use super::private_file::{PrivateFileError, make_private};
 use super::sqlite_file::SqliteFile;
 
@@ -82,8 +82,6 @@ pub enum Tx {
     Sqlite(Member),
     /// Read committed; conditional statements decide races.
     Postgres(LentTransaction),
-    /// One statement, which commits itself.
-    PostgresOne(Lent),
 }
 
 /// Whatever a statement can run on; made from `&Db` or `&mut Tx`.
@@ -112,7 +110,6 @@ impl<'a> From<&'a mut Tx> for Conn<'a> {
         match tx {
             Tx::Sqlite(member) => Self::Sqlite(member.connection()),
             Tx::Postgres(tx) => Self::Postgres(tx.connection()),
-            Tx::PostgresOne(lent) => Self::Postgres(lent.connection()),
         }
     }
 }
@@ -158,9 +155,6 @@ macro_rules! execute {
             $crate::storage::db::Tx::Postgres(on) => {
                 sqlx::query($sql)$(.bind($bind))*.execute(on.connection()).await?.rows_affected()
             }
-            $crate::storage::db::Tx::PostgresOne(on) => {
-                sqlx::query($sql)$(.bind($bind))*.execute(on.connection()).await?.rows_affected()
-            }
         }
     };
 }
@@ -201,7 +195,9 @@ impl Db {
     async fn begin_in_the_end(&self, intent: Intent) -> Result<Tx, StorageError> {
         match self {
             Self::Sqlite { line, .. } => Ok(Tx::Sqlite(line.begin(intent).await?)),
-            Self::Postgres(lender) if intent == Intent::One => Ok(Tx::PostgresOne(lender.lend().await?)),
+            Self::Postgres(lender) if intent == Intent::One => {
+                Ok(Tx::Postgres(LentTransaction::of_one_statement(lender).await?))
+            }
             Self::Postgres(lender) => Ok(Tx::Postgres(LentTransaction::begin(lender).await?)),
         }
     }
@@ -228,16 +224,12 @@ impl Db {
 }
 
 impl Tx {
-    /// Undoes what was done, and lets go of its locks at once. A dropped transaction is undone too, but only when its
-    /// connection is next looked at.
+    /// Undoes what was done, and lets go of its locks before it returns. A dropped transaction is undone too, but nobody
+    /// hears when.
     pub async fn rollback(self) -> Result<(), StorageError> {
         match self {
             Self::Sqlite(member) => member.rollback().await,
             Self::Postgres(tx) => tx.rollback().await,
-            Self::PostgresOne(lent) => {
-                lent.give_back();
-                Ok(())
-            }
         }
     }
 
@@ -248,7 +240,7 @@ impl Tx {
                 let _the_statement_has_said_it = member.rollback().await;
             }
             // A connection that may be broken is closed.
-            Self::Postgres(_) | Self::PostgresOne(_) => {}
+            Self::Postgres(_) => {}
         }
     }
 
@@ -257,10 +249,6 @@ impl Tx {
         match self {
             Self::Sqlite(member) => member.commit().await,
             Self::Postgres(tx) => tx.commit().await,
-            Self::PostgresOne(lent) => {
-                lent.give_back();
-                Ok(())
-            }
         }
     }
 }
@@ -283,14 +271,6 @@ async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError>
             .acquire_timeout(BEGIN_PATIENCE)
             .idle_timeout(None)
             .max_lifetime(None)
-            // When the disk is full or fails, SQLite itself ends the transaction, and sqlx believes for ever that it
-            // goes on. A queued rollback comes before the ping.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
     };
 
     let mut patience = 50_u32;

@@ -59,7 +59,11 @@ pub struct Lent {
 }
 
 /// A transaction on a connection that is lent; undone unless committed.
-pub struct LentTransaction(Lent);
+pub struct LentTransaction {
+    lent: Lent,
+    /// Whether it has to be told how it ends; one statement commits itself.
+    is_open: bool,
+}
 
 impl Lender {
     /// Lends so many connections at once.
@@ -171,25 +175,34 @@ impl Lent {
 impl LentTransaction {
     pub(super) async fn begin(lender: &Lender) -> Result<Self, StorageError> {
         // From the first word on, so that one that is given up half-way is closed.
-        let mut begun = Self(lender.lend().await?);
+        let mut begun = Self { lent: lender.lend().await?, is_open: true };
         begun.say("begin").await?;
         Ok(begun)
     }
 
+    /// For one statement, which commits itself.
+    pub(super) async fn of_one_statement(lender: &Lender) -> Result<Self, StorageError> {
+        Ok(Self { lent: lender.lend().await?, is_open: false })
+    }
+
     /// Where its statements run.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        self.0.connection()
+        self.lent.connection()
     }
 
-    pub(super) async fn commit(mut self) -> Result<(), StorageError> {
-        self.say("commit").await?;
-        self.0.give_back();
-        Ok(())
+    pub(super) async fn commit(self) -> Result<(), StorageError> {
+        self.end("commit").await
     }
 
-    pub(super) async fn rollback(mut self) -> Result<(), StorageError> {
-        self.say("rollback").await?;
-        self.0.give_back();
+    pub(super) async fn rollback(self) -> Result<(), StorageError> {
+        self.end("rollback").await
+    }
+
+    async fn end(mut self, word: &'static str) -> Result<(), StorageError> {
+        if self.is_open {
+            self.say(word).await?;
+        }
+        self.lent.give_back();
         Ok(())
     }
 

@@ -11,10 +11,11 @@ use base64::engine::general_purpose::STANDARD;
 use grantd::app::clients::Switch;
 use grantd::app::sessions::Sessions;
 use grantd::app::users::{NewPassword, UserChange};
-use grantd::model::client::{AuthMethod, GrantType, Registration};
+use grantd::model::client::Registration;
 use grantd::model::secret::PlainSecret;
 use tokio::task::JoinSet;
 
+use crate::storage;
 use crate::support::database::TestDatabase;
 use crate::support::runner::trials;
 use crate::support::server::{Answer, PASSWORD, TestServer};
@@ -330,15 +331,8 @@ async fn of_parallel_creations_of_one_client_one_wins(database: TestDatabase) {
     let made = at_once(8, |_| {
         let app = Arc::clone(&house.server.app);
         let registration = Registration {
-            name: None,
-            grant_types: vec![GrantType::ClientCredentials],
             scope: "read".parse().expect("a scope"),
-            audience: Vec::new(),
-            auth_methods: vec![AuthMethod::ClientSecretBasic],
-            access_ttl: None,
-            refresh_ttl: None,
-            alg: None,
-            trust_user_address: false,
+            ..storage::client("wanted").registration
         };
         async move { app.create_client(Some("wanted".parse().expect("an id")), registration, None).await }
     })

@@ -16,7 +16,6 @@ use grantd::app::App;
 use grantd::app::clock::Clock;
 use grantd::app::signing_keys::Haste;
 use grantd::http::{Draining, HttpState, public};
-use grantd::model::client::{AuthMethod, GrantType, Registration};
 use grantd::model::time::Timestamp;
 use grantd::startup::{Purpose, open_app};
 use jsonwebtoken::jwk::JwkSet;
@@ -24,6 +23,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;
 use tokio::task::spawn_local;
 
+use crate::storage;
 use crate::support::database::TestDatabase;
 use crate::support::figures::{Lots, rounds, say};
 use crate::support::program::Home;
@@ -139,17 +139,7 @@ async fn verifiers_that_obey_cache_control_reject_nothing_through_ten_rotations(
     let mut lots = Lots::of("verifiers");
     let clock = Clock::manual(START);
     let mut instances = [Instance::open(&database, &clock).await, Instance::open(&database, &clock).await];
-    let registration = Registration {
-        name: None,
-        grant_types: vec![GrantType::ClientCredentials],
-        scope: "".parse().expect("a scope"),
-        audience: Vec::new(),
-        auth_methods: vec![AuthMethod::ClientSecretBasic],
-        access_ttl: None,
-        refresh_ttl: None,
-        alg: None,
-        trust_user_address: false,
-    };
+    let registration = storage::client("app").registration;
     let made = instances[0].app.create_client(Some("app".parse().expect("an id")), registration, None).await;
     let secret = made.expect("a client").secret.expect("a secret").expose().to_owned();
     let authorization = crate::support::wire::basic(&format!("app:{secret}"));

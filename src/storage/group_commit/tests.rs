@@ -68,6 +68,17 @@ impl House {
         self.writes_with(Intent::Several, id).await
     }
 
+    /// One statement that fails, because there is such a note.
+    async fn fails_to_write_again(&self, id: i64) -> JoinHandle<Answer> {
+        self.in_line_with(Intent::One, move |mut member| async move {
+            let again = sqlx::query("insert into note (id) values ($1)").bind(id);
+            let failed = again.execute(member.connection()).await;
+            member.rollback().await?;
+            Ok(failed.map(drop)?)
+        })
+        .await
+    }
+
     async fn writes_with(&self, intent: Intent, id: i64) -> JoinHandle<Answer> {
         self.in_line_with(intent, move |mut member| async move {
             note(&mut member, id).await;
@@ -304,12 +315,7 @@ async fn one_statement_of_somebody_alone_commits_itself() {
     assert_eq!((house.notes().await, house.line.file.commits()), (vec![1], 1));
 
     // It fails, does nothing, or is never heard of again: the next one finds everything in order.
-    let again = house.in_line_with(Intent::One, |mut member| async move {
-        let again = sqlx::query("insert into note (id) values (1)");
-        let failed = again.execute(member.connection()).await;
-        member.rollback().await?;
-        Ok(failed.map(drop)?)
-    });
+    let again = house.fails_to_write_again(1);
     assert!(matches!(again.await.await.expect("no panic"), Err(StorageError::AlreadyExists)));
     drop(house.line.begin(Intent::One).await.expect("a turn"));
     house.writes(2).await.await.expect("no panic").expect("committed");
@@ -326,12 +332,7 @@ async fn single_statements_that_wait_are_committed_with_the_others_and_a_failed_
         let intent = if id % 2 == 0 { Intent::One } else { Intent::Several };
         others.push(house.writes_with(intent, id).await);
     }
-    let fails = house.in_line_with(Intent::One, |mut member| async move {
-        let again = sqlx::query("insert into note (id) values (3)");
-        let failed = again.execute(member.connection()).await;
-        member.rollback().await?;
-        Ok(failed.map(drop)?)
-    });
+    let fails = house.fails_to_write_again(3);
     let fails = fails.await;
 
     first.commit().await.expect("committed");
