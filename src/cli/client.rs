@@ -1,5 +1,6 @@
 //! `grantd client …`: registered clients. Knows flags and output, nothing of what makes a registration right.
 
+mod flags;
 mod view;
 
 use std::path::Path;
@@ -9,18 +10,15 @@ use clap::{Args, Subcommand};
 use crate::app::App;
 use crate::app::clients::{Switch, has_weak_secret};
 use crate::app::error::AdminError;
-use crate::model::client::{AuthMethod, Client, GrantType, Registration};
+use crate::model::client::{Client, GrantType, Registration};
 use crate::model::id::ClientId;
-use crate::model::key::SigningAlgorithm;
-use crate::model::resource::Audience;
-use crate::model::scope::Scope;
 use crate::model::secret::PlainSecret;
 use crate::model::time::Ttl;
 
+use self::flags::RegistrationFlags;
 use self::view::{ClientView, Deleted, NewSecret, Secret, Switched};
 use super::consent::YesFlag;
 use super::failure::Failure;
-use super::or_nothing::{self, OrNothing};
 use super::output::{self, JsonFlag, talk};
 use super::secret_input;
 use super::settings::with_app;
@@ -127,81 +125,6 @@ pub(super) struct Update {
     json: JsonFlag,
 }
 
-/// What `create` and `update` have in common.
-#[derive(Args, Debug, Default)]
-pub(super) struct RegistrationFlags {
-    /// A name for people
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// The scopes it may ask for, separated by spaces
-    #[arg(long, value_name = "\"A B\"")]
-    scope: Option<Scope>,
-    /// A resource server its tokens are for (repeatable) [default: tokens.default_audience]
-    #[arg(long = "audience", value_name = "URI")]
-    audiences: Vec<OrNothing<Audience>>,
-    /// client_secret_basic, client_secret_post or none (repeatable) [default: the first two]
-    #[arg(long = "auth-method", value_name = "METHOD")]
-    auth_methods: Vec<AuthMethod>,
-    /// Life of its access tokens, such as 10m [default: tokens.access_ttl]
-    #[arg(long, value_name = "TIME")]
-    access_ttl: Option<OrNothing<Ttl>>,
-    /// Longest life of its refresh tokens, such as 30d [default: tokens.refresh_ttl]
-    #[arg(long, value_name = "TIME")]
-    refresh_ttl: Option<OrNothing<Ttl>>,
-    /// What signs its tokens: ES256, RS256, PS256, EdDSA, ES384 [default: keys.algorithm]
-    #[arg(long, value_name = "ALG")]
-    alg: Option<OrNothing<SigningAlgorithm>>,
-    /// Whether Grantd-User-Address of its logins is believed, for the throttle of failed ones [default: false]
-    #[arg(long, value_name = "true|false")]
-    trust_user_address: Option<bool>,
-}
-
-impl RegistrationFlags {
-    fn names_nothing(&self) -> bool {
-        let Self { name, scope, audiences, auth_methods, access_ttl, refresh_ttl, alg, trust_user_address } =
-            self;
-        name.is_none()
-            && scope.is_none()
-            && audiences.is_empty()
-            && auth_methods.is_empty()
-            && access_ttl.is_none()
-            && refresh_ttl.is_none()
-            && alg.is_none()
-            && trust_user_address.is_none()
-    }
-
-    /// The registration with what is named replaced.
-    fn laid_over(self, old: Registration) -> Registration {
-        let or_kept = |new: Vec<AuthMethod>, old| if new.is_empty() { old } else { new };
-        Registration {
-            name: self.name.map_or(old.name, |name| Some(name).filter(|name| !name.is_empty())),
-            grant_types: old.grant_types,
-            scope: self.scope.unwrap_or(old.scope),
-            audience: or_nothing::list(self.audiences).unwrap_or(old.audience),
-            auth_methods: or_kept(self.auth_methods, old.auth_methods),
-            access_ttl: self.access_ttl.map_or(old.access_ttl, OrNothing::into_option),
-            refresh_ttl: self.refresh_ttl.map_or(old.refresh_ttl, OrNothing::into_option),
-            alg: self.alg.map_or(old.alg, OrNothing::into_option),
-            trust_user_address: self.trust_user_address.unwrap_or(old.trust_user_address),
-        }
-    }
-}
-
-/// A client of which nothing is said but its grants.
-fn plain_registration(grant_types: Vec<GrantType>) -> Registration {
-    Registration {
-        name: None,
-        grant_types,
-        scope: Scope::empty(),
-        audience: Vec::new(),
-        auth_methods: vec![AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
-        access_ttl: None,
-        refresh_ttl: None,
-        alg: None,
-        trust_user_address: false,
-    }
-}
-
 pub(super) async fn run(config: Option<&Path>, command: ClientCommand) -> Result<(), Failure> {
     match command {
         ClientCommand::Create(flags) => create(config, flags).await,
@@ -253,7 +176,8 @@ pub(super) async fn run(config: Option<&Path>, command: ClientCommand) -> Result
 }
 
 async fn create(config: Option<&Path>, create: Create) -> Result<(), Failure> {
-    let registration = create.flags.laid_over(plain_registration(create.grants));
+    let registration =
+        create.flags.laid_over(Registration { grant_types: create.grants, ..Registration::default() });
     let brought = brought_in(create.secret_stdin)?;
     with_app(config, async |app| {
         let made = app.create_client(create.client_id, registration, brought).await?;
@@ -339,49 +263,5 @@ fn warn_if_weak(client: &Client) {
             "warning: the secret of {} is guessable, so that each check of it costs a slow hash: let grantd make one with 'grantd client rotate-secret {}'",
             client.id, client.id
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn registered() -> Registration {
-        RegistrationFlags {
-            name: Some("Old".into()),
-            scope: Some("a b".parse().expect("a scope")),
-            audiences: vec!["https://api.example".parse().expect("a URI")],
-            access_ttl: Some("1m".parse().expect("a time")),
-            ..RegistrationFlags::default()
-        }
-        .laid_over(plain_registration(vec![GrantType::Password]))
-    }
-
-    #[test]
-    fn what_is_not_named_stays() {
-        assert!(RegistrationFlags::default().names_nothing());
-        assert_eq!(RegistrationFlags::default().laid_over(registered()), registered());
-    }
-
-    #[test]
-    fn what_is_named_is_replaced_and_an_empty_text_takes_away() {
-        let flags = RegistrationFlags {
-            name: Some(String::new()),
-            scope: Some("c".parse().expect("a scope")),
-            audiences: vec!["".parse().expect("nothing")],
-            auth_methods: vec![AuthMethod::None],
-            access_ttl: Some("".parse().expect("nothing")),
-            alg: Some("RS256".parse().expect("an algorithm")),
-            ..RegistrationFlags::default()
-        };
-
-        let changed = flags.laid_over(registered());
-
-        assert_eq!(changed.name, None);
-        assert_eq!(changed.scope.to_string(), "c");
-        assert_eq!(changed.audience, []);
-        assert_eq!(changed.auth_methods, [AuthMethod::None]);
-        assert_eq!(changed.access_ttl, None);
-        assert_eq!(changed.alg, Some(SigningAlgorithm::Rs256));
     }
 }

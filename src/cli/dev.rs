@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::app::App;
 use crate::app::clock::Clock;
 use crate::app::users::{NewPassword, UserChange};
-use crate::model::client::{AuthMethod, GrantType, Registration};
+use crate::model::client::{GrantType, Registration};
 use crate::model::secret::PlainSecret;
 use crate::settings::{Flag, Loaded, Settings};
 use crate::startup::{self, Purpose};
@@ -146,12 +146,7 @@ async fn fill_app(app: &App) -> Result<PlainSecret, Failure> {
         name: Some("Demo".into()),
         grant_types: vec![GrantType::ClientCredentials, GrantType::Password, GrantType::RefreshToken],
         scope: "notes:read notes:write".parse()?,
-        audience: Vec::new(),
-        auth_methods: vec![AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
-        access_ttl: None,
-        refresh_ttl: None,
-        alg: None,
-        trust_user_address: false,
+        ..Registration::default()
     };
     let made = app.create_client(Some(CLIENT.parse()?), registration, None).await?;
 

@@ -128,6 +128,23 @@ pub struct Registration {
     pub trust_user_address: bool,
 }
 
+impl Default for Registration {
+    /// A client of which nothing is said.
+    fn default() -> Self {
+        Self {
+            name: None,
+            grant_types: Vec::new(),
+            scope: Scope::empty(),
+            audience: Vec::new(),
+            auth_methods: vec![AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
+            access_ttl: None,
+            refresh_ttl: None,
+            alg: None,
+            trust_user_address: false,
+        }
+    }
+}
+
 /// Why a registration makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRegistration {
@@ -247,15 +264,9 @@ mod tests {
 
     fn registration(grants: &[GrantType], methods: &[AuthMethod]) -> Registration {
         Registration {
-            name: None,
             grant_types: grants.to_vec(),
-            scope: Scope::empty(),
-            audience: Vec::new(),
             auth_methods: methods.to_vec(),
-            access_ttl: None,
-            refresh_ttl: None,
-            alg: None,
-            trust_user_address: false,
+            ..Registration::default()
         }
     }
 

@@ -331,15 +331,10 @@ impl House {
         let clock = Clock::manual(START);
         let app = open_app(&settings(database, &[]), Purpose::Serve, clock.clone()).await.expect("an app");
         let registration = |method| Registration {
-            name: None,
             grant_types: vec![GrantType::Password, GrantType::RefreshToken],
             scope: "read".parse().expect("a scope"),
-            audience: Vec::new(),
             auth_methods: vec![method],
-            access_ttl: None,
-            refresh_ttl: None,
-            alg: None,
-            trust_user_address: false,
+            ..Registration::default()
         };
         let id = |id: &str| Some(id.parse().expect("an id"));
         let made = app.create_client(id("app"), registration(AuthMethod::ClientSecretPost), None).await;

@@ -58,15 +58,10 @@ async fn instances_that_race_to_keep_the_keys_end_up_with_one_of_each(database: 
     let clock = Clock::manual(START);
     let first = another_instance(&database, &clock).await;
     let registration = |alg: &str| grantd::model::client::Registration {
-        name: None,
         grant_types: vec![grantd::model::client::GrantType::ClientCredentials],
-        scope: "".parse().expect("a scope"),
-        audience: Vec::new(),
         auth_methods: vec![grantd::model::client::AuthMethod::ClientSecretBasic],
-        access_ttl: None,
-        refresh_ttl: None,
         alg: Some(alg.parse().expect("an algorithm")),
-        trust_user_address: false,
+        ..grantd::model::client::Registration::default()
     };
     first.create_client(None, registration("EdDSA"), None).await.expect("a client");
     let together = Barrier::new(INSTANCES);

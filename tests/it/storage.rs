@@ -59,15 +59,9 @@ pub(crate) fn client(id: &str) -> Client {
     Client {
         id: id.parse().expect("a client id"),
         registration: Registration {
-            name: None,
             grant_types: vec![GrantType::ClientCredentials],
-            scope: "".parse().expect("a scope"),
-            audience: Vec::new(),
             auth_methods: vec![AuthMethod::ClientSecretBasic],
-            access_ttl: None,
-            refresh_ttl: None,
-            alg: None,
-            trust_user_address: false,
+            ..Registration::default()
         },
         secrets: Vec::new(),
         disabled_at: None,

@@ -136,15 +136,11 @@ mod tests {
         Client {
             id: "app".parse().expect("an id"),
             registration: Registration {
-                name: None,
                 grant_types: vec![GrantType::Password, GrantType::RefreshToken],
                 scope: "b a".parse().expect("a scope"),
                 audience: vec!["https://api.example".parse().expect("a URI")],
                 auth_methods: vec![AuthMethod::ClientSecretBasic],
-                access_ttl: None,
-                refresh_ttl: None,
-                alg: None,
-                trust_user_address: false,
+                ..Registration::default()
             },
             secrets: Vec::new(),
             disabled_at: None,

@@ -185,15 +185,13 @@ impl TestServer {
     /// Registers a client with this secret method and everything else as given.
     pub(crate) async fn client(&self, id: &str, with: ClientOf<'_>) -> WithSecret {
         let registration = Registration {
-            name: None,
             grant_types: with.grants.to_vec(),
             scope: with.scope.parse().expect("a scope"),
             audience: with.audience.iter().map(|uri| uri.parse().expect("an audience")).collect(),
             auth_methods: with.methods.to_vec(),
-            access_ttl: None,
-            refresh_ttl: None,
             alg: with.alg.map(|alg| alg.parse().expect("an algorithm")),
             trust_user_address: with.trust_user_address,
+            ..Registration::default()
         };
         let id = Some(id.parse().expect("a client id"));
         self.app.create_client(id, registration, None).await.expect("a client that can be made")
@@ -271,16 +269,21 @@ pub(crate) struct ClientOf<'a> {
     pub(crate) trust_user_address: bool,
 }
 
+impl ClientOf<'_> {
+    /// A confidential client that may do everything.
+    pub(crate) const ANY: ClientOf<'static> = ClientOf {
+        grants: &GrantType::ALL,
+        methods: &[AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
+        scope: "read write",
+        audience: &[],
+        alg: None,
+        trust_user_address: false,
+    };
+}
+
 impl Default for ClientOf<'_> {
     fn default() -> Self {
-        Self {
-            grants: &GrantType::ALL,
-            methods: &[AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
-            scope: "read write",
-            audience: &[],
-            alg: None,
-            trust_user_address: false,
-        }
+        Self::ANY
     }
 }
 
@@ -288,8 +291,5 @@ impl Default for ClientOf<'_> {
 pub(crate) const PUBLIC: ClientOf<'static> = ClientOf {
     grants: &[GrantType::Password, GrantType::RefreshToken],
     methods: &[AuthMethod::None],
-    scope: "read write",
-    audience: &[],
-    alg: None,
-    trust_user_address: false,
+    ..ClientOf::ANY
 };
