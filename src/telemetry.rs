@@ -5,6 +5,7 @@
 //! Logs go to stderr; stdout belongs to the data of the commands. `RUST_LOG` is not read: what is logged is a
 //! setting like any other, so that `config show` tells the truth.
 
+mod batched;
 mod fields;
 mod filter;
 mod format;
@@ -13,7 +14,7 @@ mod panic;
 mod second;
 mod traces;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Stderr, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::Subscriber;
@@ -23,13 +24,14 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use url::Url;
 
+use self::batched::Batched;
 use self::filter::Levels;
 use self::format::{Colours, LogLayer};
-pub use self::traces::Traces;
+use self::traces::Traces;
 pub use crate::model::log_level::LogFormat;
 
 /// Why logging could not be set up.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The text of `log.level` cannot be read.
     #[error(
@@ -43,11 +45,38 @@ pub enum TelemetryError {
     /// The exporter cannot be made.
     #[error("telemetry.otlp_endpoint cannot be used: {0}")]
     Traces(String),
+    /// The system refuses a thread.
+    #[error("the thread that writes the logs cannot be started: {0}")]
+    Thread(std::io::Error),
     /// Another subscriber or logger is in place.
     #[error(
         "logging is already set up in this process and can be set up only once; call telemetry::init one time"
     )]
     AlreadySetUp,
+}
+
+/// How soon a line must be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// At once: between what a command says.
+    Now,
+    /// A moment later, with others, unless it is a warning or somebody watches.
+    Soon,
+}
+
+/// The logs of this process. Dropped when nothing is left to be said: writes and sends what was gathered.
+#[must_use]
+pub struct Logs {
+    traces: Option<Traces>,
+    lines: Batched<Stderr>,
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        // Whose end may have something to say.
+        self.traces = None;
+        self.lines.write_out();
+    }
 }
 
 /// Sends the logs of this process to stderr and panics to the logs. Call it once, before anything else speaks.
@@ -60,12 +89,18 @@ pub fn init(
     format: LogFormat,
     level: &str,
     otlp_endpoint: Option<&Url>,
-) -> Result<Option<Traces>, TelemetryError> {
+    haste: Haste,
+) -> Result<Logs, TelemetryError> {
     let levels = Levels::parse(level)?;
     let loudest_dependency = levels.loudest_dependency;
-    let colours = Colours::when(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    let terminal = stderr().is_terminal();
+    let colours = Colours::when(terminal && std::env::var_os("NO_COLOR").is_none());
+    let lines = match haste {
+        Haste::Soon if !terminal => Batched::in_batches(stderr()).map_err(TelemetryError::Thread)?,
+        Haste::Soon | Haste::Now => Batched::hastily(stderr()),
+    };
     let traces = otlp_endpoint.map(Traces::to).transpose()?;
-    let subscriber = assemble(LogLayer::new(format, colours, std::io::stderr), levels)
+    let subscriber = assemble(LogLayer::new(format, colours, lines.clone()), levels)
         .with(traces.as_ref().map(Traces::layer));
 
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySetUp)?;
@@ -73,7 +108,7 @@ pub fn init(
     // rustls, mio and parts of actix-web and sqlx speak through the `log` crate.
     LogTracer::init_with_filter(loudest_dependency).map_err(|_| TelemetryError::AlreadySetUp)?;
     panic::log_panics();
-    Ok(traces)
+    Ok(Logs { traces, lines })
 }
 
 static EXPORTS_TRACES: AtomicBool = AtomicBool::new(false);

@@ -43,7 +43,7 @@ pub(super) async fn run(config: Option<&Path>, command: DevCommand) -> Result<()
         ))
     })?;
     let loaded = throwaway_settings(config, &directory, command.listen)?;
-    let _traces = settings::log_as_server(&loaded)?;
+    let _logs = settings::log_as_server(&loaded)?;
     let secret = fill(&loaded.settings).await?;
 
     let issuer = loaded.settings.server.issuer.as_str().to_owned();

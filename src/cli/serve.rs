@@ -10,7 +10,7 @@ use super::settings;
 
 pub(super) async fn run(config: Option<&Path>) -> Result<(), Failure> {
     let loaded = settings::load(config, Vec::new())?;
-    let _traces = settings::log_as_server(&loaded)?;
+    let _logs = settings::log_as_server(&loaded)?;
     let server = listen(loaded.settings).await?;
     until_stopped(server).await
 }

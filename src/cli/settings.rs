@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::app::clock::Clock;
 use crate::settings::{self, Flag, Loaded, SettingsErrors, Sources};
 use crate::startup::{self, Purpose};
-use crate::telemetry::{self, Traces};
+use crate::telemetry::{self, Haste, Logs};
 
 use super::failure::Failure;
 
@@ -29,14 +29,15 @@ pub(super) fn refused(errors: &SettingsErrors) -> Failure {
 
 /// Logs of a server, as the settings say.
 ///
-/// Traces are sent until the value that is given back is dropped.
-pub(super) fn log_as_server(loaded: &Loaded) -> Result<Option<Traces>, Failure> {
-    start_logs(loaded, &loaded.settings.log.level, loaded.settings.telemetry.otlp_endpoint.as_ref())
+/// Lines are written and traces sent until the value that is given back is dropped.
+pub(super) fn log_as_server(loaded: &Loaded) -> Result<Logs, Failure> {
+    let settings = &loaded.settings;
+    start_logs(loaded, &settings.log.level, settings.telemetry.otlp_endpoint.as_ref(), Haste::Soon)
 }
 
 /// Logs of a command, which says on its own what it did: warnings only, unless somebody set a level.
 pub(super) fn log_as_command(loaded: &Loaded) -> Result<(), Failure> {
-    start_logs(loaded, level_of_command(loaded), None).map(drop)
+    start_logs(loaded, level_of_command(loaded), None, Haste::Now).map(drop)
 }
 
 fn level_of_command(loaded: &Loaded) -> &str {
@@ -44,8 +45,8 @@ fn level_of_command(loaded: &Loaded) -> &str {
     if untouched { "warn" } else { &loaded.settings.log.level }
 }
 
-fn start_logs(loaded: &Loaded, level: &str, collector: Option<&Url>) -> Result<Option<Traces>, Failure> {
-    Ok(telemetry::init(loaded.settings.log.format, level, collector)?)
+fn start_logs(loaded: &Loaded, level: &str, collector: Option<&Url>, haste: Haste) -> Result<Logs, Failure> {
+    Ok(telemetry::init(loaded.settings.log.format, level, collector, haste)?)
 }
 
 /// Opens the app of the settings, does the work and closes it in good order, whatever came of the work.

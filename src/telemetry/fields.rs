@@ -46,6 +46,16 @@ impl Fields {
         Self { text: String::with_capacity(text), values: Vec::with_capacity(values) }
     }
 
+    /// Forgets all of it, and keeps its room.
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.values.clear();
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.values.iter().any(|(present, _)| *present == name)
+    }
+
     fn set(&mut self, name: &'static str, value: Recorded) {
         match self.values.iter_mut().find(|(present, _)| *present == name) {
             Some((_, old)) => *old = value,
@@ -97,21 +107,6 @@ impl Fields {
         }
     }
 
-    /// The words of an event.
-    pub(super) fn message(&self) -> &str {
-        let message = self.values.iter().find(|(name, _)| *name == "message");
-        match message.map(|(_, value)| self.shown(*value)) {
-            Some(Shown::Text(text)) => text,
-            _ => "",
-        }
-    }
-
-    /// All other fields.
-    pub(super) fn others(&self) -> impl Iterator<Item = (&'static str, Shown<'_>)> {
-        let others = self.values.iter().filter(|(name, _)| !OWN_NAMES.contains(name));
-        others.map(|(name, value)| (*name, self.shown(*value)))
-    }
-
     /// Formats a value up to the limit; what is longer ends in an ellipsis.
     pub(super) fn cut(&mut self, name: &'static str, value: fmt::Arguments<'_>) {
         let begin = self.text.len();
@@ -120,6 +115,33 @@ impl Fields {
             self.text.push('…');
         }
         self.set(name, Recorded::Text(begin, self.text.len()));
+    }
+}
+
+/// What a line tells: what an event says, and what the span around it says beside.
+pub(super) struct Told<'a> {
+    pub(super) fields: &'a Fields,
+    pub(super) outer: Option<&'a Fields>,
+}
+
+impl<'a> Told<'a> {
+    /// The words of an event.
+    pub(super) fn message(&self) -> &'a str {
+        let message = self.fields.values.iter().find(|(name, _)| *name == "message");
+        match message.map(|(_, value)| self.fields.shown(*value)) {
+            Some(Shown::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// All other fields, the inner ones first.
+    pub(super) fn others(&self) -> impl Iterator<Item = (&'static str, Shown<'a>)> {
+        let own = self.fields.values.iter().map(|(name, value)| (*name, self.fields.shown(*value)));
+        let outer = self.outer.into_iter().flat_map(|outer| {
+            let unsaid = outer.values.iter().filter(|(name, _)| !self.fields.has(name));
+            unsaid.map(|(name, value)| (*name, outer.shown(*value)))
+        });
+        own.chain(outer).filter(|(name, _)| !OWN_NAMES.contains(name))
     }
 }
 
@@ -141,7 +163,12 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.cut(field.name(), format_args!("{value}"));
+        if value.len() > LONGEST_VALUE {
+            return self.cut(field.name(), format_args!("{value}"));
+        }
+        let begin = self.text.len();
+        self.text.push_str(value);
+        self.set(field.name(), Recorded::Text(begin, self.text.len()));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

@@ -205,7 +205,7 @@ mod tests {
             ("info,", ""),
         ] {
             let error = Levels::parse(setting).err().expect("refused");
-            assert_eq!(error, TelemetryError::Level { given: named.to_owned() }, "{setting}");
+            assert!(matches!(error, TelemetryError::Level { given } if given == named), "{setting}");
         }
         assert_eq!(
             Levels::parse("verbose\n").err().map(|error| error.to_string()).as_deref(),

@@ -6,6 +6,7 @@
 //! new line or turn the reading direction is written as an escape. This is more than tracing-subscriber's own
 //! formatter does, which escapes ANSI sequences but lets a line feed in a displayed value through.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 
@@ -20,7 +21,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::fields::{Fields, Shown};
+use super::fields::{Fields, Shown, Told};
 use super::{LogFormat, second};
 
 /// Whether lines for people are coloured.
@@ -66,12 +67,15 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         // Read first: a value's Debug may log, and must not meet the lock of its own span.
-        let mut recorded = Fields::default();
+        let mut recorded = SCRATCH.take();
         values.record(&mut recorded);
-        let Some(span) = context.span(id) else { return };
-        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
             fields.take_over(&recorded);
         }
+        recorded.clear();
+        SCRATCH.set(recorded);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
@@ -83,11 +87,19 @@ where
         if bridged.is_some() {
             fields.retain(|name| !name.starts_with("log."));
         }
-        for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(outer) = span.extensions().get::<Fields>() {
+        let mut scope = context.event_scope(event).into_iter().flatten();
+        let mut outermost = scope.next();
+        for span in scope {
+            if let Some(inner) = outermost.replace(span)
+                && let Some(outer) = inner.extensions().get::<Fields>()
+            {
                 fields.inherit(outer);
             }
         }
+        // Nearly always the only one, and not worth a copy.
+        let extensions = outermost.as_ref().map(|span| span.extensions());
+        let outer = extensions.as_ref().and_then(|extensions| extensions.get::<Fields>());
+        let fields = Told { fields: &fields, outer };
 
         let level = metadata.level();
         let line = second::with_now(|timestamp| {
@@ -103,13 +115,18 @@ where
     }
 }
 
+thread_local! {
+    /// What was recorded last, for the room that it has.
+    static SCRATCH: Cell<Fields> = Cell::default();
+}
+
 struct Head<'a> {
     timestamp: &'a str,
     level: &'a Level,
     target: &'a str,
 }
 
-fn json_line(head: &Head<'_>, fields: &Fields) -> String {
+fn json_line(head: &Head<'_>, fields: &Told<'_>) -> String {
     let mut line = Vec::with_capacity(512);
     let mut serializer = serde_json::Serializer::with_formatter(&mut line, NothingRaw);
     let written = (|| {
@@ -131,7 +148,7 @@ fn json_line(head: &Head<'_>, fields: &Fields) -> String {
     String::from_utf8(line).unwrap_or_default()
 }
 
-fn pretty_line(head: &Head<'_>, fields: &Fields, colours: Colours) -> String {
+fn pretty_line(head: &Head<'_>, fields: &Told<'_>, colours: Colours) -> String {
     let (dim, colour, plain) = match colours {
         Colours::Off => ("", "", ""),
         Colours::On => ("\x1b[2m", colour_of(head.level), "\x1b[0m"),
@@ -358,7 +375,7 @@ mod tests {
         fields.cut("message", format_args!("\x1b[31mred"));
         fields.cut("x", format_args!("\x1b[0m"));
 
-        let line = pretty_line(&head, &fields, Colours::On);
+        let line = pretty_line(&head, &Told { fields: &fields, outer: None }, Colours::On);
 
         assert_eq!(
             line,

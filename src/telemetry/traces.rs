@@ -13,7 +13,7 @@ use url::Url;
 use super::TelemetryError;
 
 /// The way to a collector; when it is dropped, what has not been sent yet is sent.
-pub struct Traces(SdkTracerProvider);
+pub(super) struct Traces(SdkTracerProvider);
 
 impl Traces {
     /// To the collector at `endpoint`, such as `http://127.0.0.1:4318`. One that does not answer costs nothing but
