@@ -18,6 +18,7 @@ use super::error::StorageError;
 use super::group_commit::{Intent, Line, Member};
 use super::lending::{Lender, LentTransaction};
 use super::private_file::{PrivateFileError, make_private};
+use super::readers::Readers;
 use super::sqlite_file::SqliteFile;
 
 /// How long a transaction may take to begin, which on SQLite is how long other writers are waited for.
@@ -64,7 +65,7 @@ pub enum Db {
     /// SQLite: many readers, one writer.
     Sqlite {
         /// Cannot write.
-        read: SqlitePool,
+        readers: Readers,
         /// Past the line; for migrations.
         write: SqlitePool,
         /// Where writers stand, and not in SQLite's busy loop.
@@ -87,7 +88,7 @@ pub enum Tx {
 /// Whatever a statement can run on; made from `&Db` or `&mut Tx`.
 pub enum Conn<'a> {
     /// Any reading connection.
-    SqlitePool(&'a SqlitePool),
+    SqliteReaders(&'a Readers),
     /// The one in a transaction.
     Sqlite(&'a mut SqliteConnection),
     /// Any connection.
@@ -99,7 +100,7 @@ pub enum Conn<'a> {
 impl<'a> From<&'a Db> for Conn<'a> {
     fn from(db: &'a Db) -> Self {
         match db {
-            Db::Sqlite { read, .. } => Self::SqlitePool(read),
+            Db::Sqlite { readers, .. } => Self::SqliteReaders(readers),
             Db::Postgres(lender) => Self::PostgresLender(lender),
         }
     }
@@ -118,7 +119,12 @@ impl<'a> From<&'a mut Tx> for Conn<'a> {
 macro_rules! run {
     ($conn:expr, $query:expr, $method:ident, $($bind:expr),*) => {
         match $conn {
-            $crate::storage::db::Conn::SqlitePool(on) => $query$(.bind($bind))*.$method(on).await?,
+            $crate::storage::db::Conn::SqliteReaders(readers) => {
+                let mut reader = readers.lend().await?;
+                let answer = $query$(.bind($bind))*.$method(reader.connection()).await?;
+                reader.give_back();
+                answer
+            }
             $crate::storage::db::Conn::Sqlite(on) => $query$(.bind($bind))*.$method(on).await?,
             $crate::storage::db::Conn::PostgresLender(lender) => {
                 let mut lent = lender.lend().await?;
@@ -213,9 +219,9 @@ impl Db {
     /// Ends all connections in good order; a SQLite file is then whole without its WAL.
     pub async fn close(&self) {
         match self {
-            Self::Sqlite { read, write, line, .. } => {
+            Self::Sqlite { readers, write, line, .. } => {
                 line.close().await;
-                read.close().await;
+                readers.close().await;
                 write.close().await;
             }
             Self::Postgres(lender) => lender.close().await,
@@ -265,17 +271,15 @@ async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError>
         .foreign_keys(true)
         .busy_timeout(BEGIN_PATIENCE)
         .disable_statement_logging();
-    let pool = |connections| {
-        SqlitePoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(BEGIN_PATIENCE)
-            .idle_timeout(None)
-            .max_lifetime(None)
-    };
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(BEGIN_PATIENCE)
+        .idle_timeout(None)
+        .max_lifetime(None);
 
     let mut patience = 50_u32;
     let write = loop {
-        match pool(1).connect_with(options.clone()).await {
+        match pool.clone().connect_with(options.clone()).await {
             // Others start at the same time: the change to WAL, with which a file begins, waits for nobody.
             Err(error) if patience > 0 && is_busy(&error) => {
                 patience -= 1;
@@ -289,12 +293,12 @@ async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError>
     if version_of(&version) < [3, 51, 3] {
         return Err(OpenError::OldSqlite(version));
     }
-    let read = pool(max_connections.max(1)).connect_lazy_with(options.clone().pragma("query_only", "on"));
+    let readers = Readers::new(options.clone(), max_connections, BEGIN_PATIENCE);
     let file = SqliteFile::of(path.to_owned())
         .map_err(|cause| PrivateFileError::Make { path: path.to_owned(), cause })?;
     let file = Arc::new(file);
     let line = Line::new(options.clone(), Arc::clone(&file));
-    Ok(Db::Sqlite { read, write, line, file })
+    Ok(Db::Sqlite { readers, write, line, file })
 }
 
 async fn open_postgres(url: &PlainSecret, max_connections: u32) -> Result<Db, OpenError> {

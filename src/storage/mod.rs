@@ -16,6 +16,7 @@ pub mod lending;
 pub mod login_attempts;
 pub mod migrate;
 pub mod private_file;
+pub mod readers;
 pub mod revisions;
 pub mod roles;
 pub mod root_keys;

@@ -47,9 +47,10 @@ pub(crate) async fn start(settings: &Settings) -> Result<std::sync::Arc<App>, St
 /// The tables there are.
 pub(crate) async fn tables(db: &Db) -> Vec<String> {
     let found: Result<Vec<(String,)>, _> = match db {
-        Db::Sqlite { read, .. } => {
+        Db::Sqlite { readers, .. } => {
+            let reader = &mut readers.connect().await.expect("a connection");
             let sql = "select name from sqlite_master where type = 'table' order by name";
-            sqlx::query_as(sql).fetch_all(read).await
+            sqlx::query_as(sql).fetch_all(reader).await
         }
         Db::Postgres(lender) => {
             let pool = &mut lender.connect().await.expect("a connection");

@@ -404,10 +404,11 @@ async fn the_schema_says_where_it_stands(database: TestDatabase) {
 async fn reading_connections_cannot_write(database: TestDatabase) {
     let db = open(&database).await;
     write!(db, clients::insert(&client("app"))).expect("inserted");
-    let Db::Sqlite { read, .. } = &db else { panic!("this is about SQLite") };
+    let Db::Sqlite { readers, .. } = &db else { panic!("this is about SQLite") };
+    let mut reader = readers.connect().await.expect("a connection");
 
     for statement in ["delete from clients", "update revisions set value = 7", "create table x (y text)"] {
-        let refused = sqlx::query(statement).execute(read).await.map_err(StorageError::from);
+        let refused = sqlx::query(statement).execute(&mut reader).await.map_err(StorageError::from);
         assert!(matches!(refused, Err(StorageError::Unavailable(_))), "{refused:?}");
     }
 

@@ -57,7 +57,10 @@ async fn counters(database: &TestDatabase) -> i64 {
     let db = open(database).await;
     const COUNT: &str = "select count(*) from login_attempts";
     let count: i64 = match &db {
-        Db::Sqlite { read, .. } => sqlx::query_scalar(COUNT).fetch_one(read).await.expect("a number"),
+        Db::Sqlite { readers, .. } => sqlx::query_scalar(COUNT)
+            .fetch_one(&mut readers.connect().await.expect("a connection"))
+            .await
+            .expect("a number"),
         Db::Postgres(lender) => sqlx::query_scalar(COUNT)
             .fetch_one(&mut lender.connect().await.expect("a connection"))
             .await

@@ -1,17 +1,17 @@
 //! Groups are committed whole and nobody is told what did not happen, whoever fails, leaves or waits. One thread runs
 //! everybody here, so that the order is known.
 
-use sqlx::SqlitePool;
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 use crate::storage::Db;
 use crate::storage::db::Location;
+use crate::storage::readers::Readers;
 
 /// A database with one table, and the line to it.
 struct House {
     _directory: tempfile::TempDir,
-    read: SqlitePool,
+    readers: Readers,
     line: Arc<Line>,
 }
 
@@ -20,19 +20,23 @@ type Answer = Result<(), StorageError>;
 async fn house() -> House {
     let directory = tempfile::tempdir().expect("a directory");
     let location = Location::Sqlite(directory.path().join("private").join("grantd.db"));
-    let Db::Sqlite { read, write, line, .. } = Db::open(&location, None).await.expect("a database") else {
+    let Db::Sqlite { readers, write, line, .. } = Db::open(&location, None).await.expect("a database") else {
         panic!("this is about SQLite")
     };
     let tables = "create table parent (id integer primary key);
                   create table note (id integer primary key, parent integer references parent (id))";
     sqlx::raw_sql(tables).execute(&write).await.expect("tables");
-    House { _directory: directory, read, line }
+    House { _directory: directory, readers, line }
 }
 
 impl House {
     /// What is committed.
     async fn notes(&self) -> Vec<i64> {
-        sqlx::query_scalar("select id from note order by id").fetch_all(&self.read).await.expect("notes")
+        let mut reader = self.readers.lend().await.expect("a connection");
+        let notes =
+            sqlx::query_scalar("select id from note order by id").fetch_all(reader.connection()).await;
+        reader.give_back();
+        notes.expect("notes")
     }
 
     async fn begin(&self) -> Member {
