@@ -20,7 +20,7 @@ pub(crate) fn holds(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
 
     if let Some(scope) = read::<Scope>(text) {
-        assert!(scope.iter().all(|token| text.split(' ').any(|part| part == token.as_str())));
+        assert!(scope.iter().all(|token| text.split(' ').any(|part| part == token)));
         assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\'));
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);

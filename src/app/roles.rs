@@ -84,8 +84,7 @@ impl App {
         let before = roles::list(&mut tx).await?;
         let role = before.iter().find(|role| role.name == *name).ok_or_else(|| not_found(name))?;
         let others = before.iter().filter(|other| other.name != *name);
-        let freed =
-            role.scope.filter(|token| !others.clone().any(|other| other.scope.contains(token.as_str())));
+        let freed = role.scope.filter(|token| !others.clone().any(|other| other.scope.contains(token)));
         roles::delete(&mut tx, name).await?;
         self.commit(tx, &[Act::RoleDeleted(role.clone())]).await?;
         Ok(freed)
@@ -111,8 +110,7 @@ impl App {
 }
 
 async fn consequences(tx: &mut Tx, role: Role, before: &[Role]) -> Result<RoleChange, AdminError> {
-    let newly_bound =
-        role.scope.filter(|token| !before.iter().any(|other| other.scope.contains(token.as_str())));
+    let newly_bound = role.scope.filter(|token| !before.iter().any(|other| other.scope.contains(token)));
     let users_losing_scope = match newly_bound.is_empty() {
         true => 0,
         false => users::count_without(tx, &role.name).await?,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::id::{excerpt, is_plain_name};
-use super::scope::{Scope, ScopeToken};
+use super::scope::Scope;
 use super::time::Timestamp;
 
 /// A role's name, of the same characters as a client id.
@@ -54,23 +54,23 @@ pub struct Role {
 /// All roles, arranged for the question "may holders of these roles have this scope?".
 #[derive(Clone, Debug, Default)]
 pub struct RoleTable {
-    holders: HashMap<ScopeToken, Vec<RoleName>>,
+    holders: HashMap<Box<str>, Vec<RoleName>>,
 }
 
 impl RoleTable {
     /// Arranges `roles`.
     pub fn new<'a>(roles: impl IntoIterator<Item = &'a Role>) -> Self {
-        let mut holders: HashMap<ScopeToken, Vec<RoleName>> = HashMap::new();
+        let mut holders: HashMap<Box<str>, Vec<RoleName>> = HashMap::new();
         for role in roles {
             for token in role.scope.iter() {
-                holders.entry(token.clone()).or_default().push(role.name.clone());
+                holders.entry(token.into()).or_default().push(role.name.clone());
             }
         }
         Self { holders }
     }
 
     /// Whether a user who holds `held` may have `token`: a scope in no role reaches everyone.
-    pub fn reaches(&self, token: &ScopeToken, held: &[RoleName]) -> bool {
+    pub fn reaches(&self, token: &str, held: &[RoleName]) -> bool {
         match self.holders.get(token) {
             None => true,
             Some(roles) => roles.iter().any(|role| held.contains(role)),

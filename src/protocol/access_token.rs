@@ -1,5 +1,7 @@
 //! What an access token says: the JWT profile of RFC 9068.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::model::id::{ClientId, UserId};
@@ -48,7 +50,7 @@ pub struct Facts<'a> {
 #[derive(Debug, Serialize)]
 pub struct Claims<'a> {
     iss: &'a str,
-    sub: String,
+    sub: Cow<'a, str>,
     aud: Aud<'a>,
     exp: i64,
     iat: i64,
@@ -56,7 +58,7 @@ pub struct Claims<'a> {
     client_id: &'a str,
     // Some validators refuse an empty scope or roles, so what is empty is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
+    scope: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     auth_time: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,13 +88,16 @@ impl<'a> Claims<'a> {
         Self {
             iss: facts.issuer,
             // RFC 9068 §2.2: without a resource owner, sub identifies the client.
-            sub: subject.map_or_else(|| facts.client_id.to_string(), |subject| subject.id.to_string()),
+            sub: match subject {
+                None => facts.client_id.as_str().into(),
+                Some(subject) => subject.id.to_string().into(),
+            },
             aud,
             exp: issued_at + facts.ttl.as_secs(),
             iat: issued_at,
             jti: facts.token_id,
             client_id: facts.client_id.as_str(),
-            scope: (!facts.scope.is_empty()).then(|| facts.scope.to_string()),
+            scope: Some(facts.scope.as_str()).filter(|scope| !scope.is_empty()),
             auth_time: subject.map(|subject| subject.auth_time.as_secs()),
             preferred_username: subject.map(|subject| subject.username),
             roles: subject.map_or_else(Vec::new, |s| s.roles.iter().map(RoleName::as_str).collect()),

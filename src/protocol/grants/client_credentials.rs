@@ -5,6 +5,7 @@ use oxide_auth::primitives::grant::Extensions;
 use oxide_auth::primitives::registrar::PreGrant;
 
 use crate::model::client::{Client, GrantType};
+use crate::model::scope::Scope;
 use crate::protocol::error::{GrantFailure, TokenError};
 use crate::protocol::oxide::{View, bound_client, from_oxide, refusal, to_oxide};
 use crate::protocol::token_request::Wish;
@@ -22,14 +23,16 @@ pub fn decide(wish: &Wish, client: &Client) -> Result<Granted, TokenError> {
     };
     let mut machine = ClientCredentials::new(&view);
     let mut input = Input::None;
+    let mut asked = Scope::empty();
     loop {
         input = match machine.advance(input) {
             Output::Authenticate { .. } => Input::Authenticated,
             Output::Binding { .. } => Input::Bound { bound_client: bound_client(&client.id) },
             Output::Extend => Input::Extended { extensions: Extensions::new() },
             Output::Negotiate { bound_client, scope } => {
-                let named = scope.as_ref().map(from_oxide).transpose()?;
-                let asked = scope_rules::ask(named.as_ref(), &client.registration.scope)?;
+                let sent = wish.scope.as_ref().unwrap_or(&asked);
+                let named = scope.map(|scope| from_oxide(&scope, sent)).transpose()?;
+                asked = scope_rules::ask(named.as_ref(), &client.registration.scope)?;
                 let pre_grant = PreGrant {
                     client_id: bound_client.client_id.clone().into_owned(),
                     redirect_uri: bound_client.redirect_uri.clone().into_owned(),
@@ -38,7 +41,7 @@ pub fn decide(wish: &Wish, client: &Client) -> Result<Granted, TokenError> {
                 Input::Negotiated { pre_grant }
             }
             Output::Ok { pre_grant, .. } => {
-                let scope = from_oxide(&pre_grant.scope)?;
+                let scope = from_oxide(&pre_grant.scope, &asked)?;
                 let audience = audience::choose(&wish.resource, &client.registration.audience)?;
                 return Ok(Granted { requested: scope.clone(), scope, audience });
             }

@@ -94,7 +94,12 @@ pub fn decide(evidence: &Evidence<'_>) -> Result<Decision, TokenError> {
                         "the refresh machine recovered what is not there".into(),
                     ));
                 };
-                let granted = grant_again(evidence, &from_oxide(&grant.scope)?, family, user)?;
+                let granted = grant_again(
+                    evidence,
+                    &from_oxide(&grant.scope, wish.scope.as_ref().unwrap_or(&family.requested))?,
+                    family,
+                    user,
+                )?;
                 return Ok(match retry {
                     None => Decision::Rotate(granted),
                     Some(strange) => Decision::Retry(granted, strange),
