@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::client_address::ClientAddress;
 use crate::telemetry;
-use crate::telemetry::metrics::{UNMATCHED, known_method};
+use crate::telemetry::metrics::{UNMATCHED, known_method, route_of};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -42,7 +42,7 @@ impl RootSpanBuilder for GrantdRootSpan {
             "request",
             request_id = id.as_str(),
             method = known_method(request.method()),
-            route = request.match_pattern().as_deref().unwrap_or(UNMATCHED),
+            route = &*route_of(request.request()),
             client_address = ClientAddress::of(request.request()).map(display),
             status = Empty,
             client_id = Empty,
@@ -56,12 +56,13 @@ impl RootSpanBuilder for GrantdRootSpan {
     fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
         let (status, untold, route, taken) = match outcome {
             Ok(response) => {
+                let route = route_of(response.request());
                 let extensions = response.request().extensions();
                 let asked = extensions.get::<Asked>();
                 let told = asked.is_some_and(|asked| asked.cause_told.get());
                 let untold = response.response().error().filter(|_| !told);
                 let taken = asked.map(|asked| asked.start.elapsed());
-                (response.status(), untold, response.request().match_pattern(), taken)
+                (response.status(), untold, Some(route), taken)
             }
             // A middleware refused; the request is gone with it.
             Err(error) => (error.as_response_error().status_code(), Some(error), None, None),

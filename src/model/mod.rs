@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod client;
 pub mod id;
+pub mod json;
 pub mod key;
 pub mod log_level;
 pub mod login_attempts;

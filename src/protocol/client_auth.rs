@@ -91,10 +91,15 @@ impl Presented {
         let text = Zeroizing::new(BASE64.decode(credentials).map_err(|_| unreadable())?);
         let colon = text.iter().position(|byte| *byte == b':').ok_or_else(unreadable)?;
         let (id, secret) = (&text[..colon], &text[colon + 1..]);
+        let decoded = pair(decode(id), decode(secret));
+        // As nearly all are: generated ids and secrets read the same either way.
+        if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+            let decoded = decoded.ok_or_else(unreadable)?;
+            return Self::Basic { decoded, raw: None }.agree_with_body(params);
+        }
 
         let raw =
             pair(std::str::from_utf8(id).map(str::to_owned), std::str::from_utf8(secret).map(str::to_owned));
-        let decoded = pair(decode(id), decode(secret));
         let presented = match (decoded, raw) {
             (Some(decoded), Some(raw)) if decoded == raw => Self::Basic { decoded, raw: None },
             (Some(decoded), raw) => Self::Basic { decoded, raw },

@@ -3,8 +3,6 @@
 //! Forgiving readers are how parameters get smuggled: of two `scope` parameters some take the first, some
 //! the last, some none. Here each repeated parameter is refused, whatever it is.
 
-use std::collections::BTreeMap;
-
 use zeroize::Zeroizing;
 
 use crate::model::secret::PlainSecret;
@@ -13,7 +11,7 @@ use crate::model::secret::PlainSecret;
 const REPEATABLE: [&str; 1] = ["resource"];
 
 /// The parameters of one request, each decoded once. Wiped from memory when dropped.
-pub struct Params(BTreeMap<String, Vec<Zeroizing<String>>>);
+pub struct Params(Vec<(String, Zeroizing<String>)>);
 
 /// Why a body is not a form. Names nothing of its content, for it may hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,39 +34,41 @@ pub enum InvalidForm {
 
 impl std::fmt::Debug for Params {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 
 impl Params {
     /// Reads a body. An empty value counts as left out, RFC 6749 §3.2, but not as absent when repeated.
     pub fn parse(body: &[u8]) -> Result<Self, InvalidForm> {
-        let mut params: BTreeMap<String, Vec<Zeroizing<String>>> = BTreeMap::new();
+        let mut params = Vec::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
                 Some(at) => (&pair[..at], &pair[at + 1..]),
                 None => (pair, &[][..]),
             };
-            let name = decode(name)?;
-            let value = Zeroizing::new(decode(value)?);
-            let repeatable = REPEATABLE.contains(&name.as_str());
-            let values = params.entry(name).or_default();
-            if !values.is_empty() && !repeatable {
-                return Err(InvalidForm::Repeated);
-            }
-            values.push(value);
+            params.push((decode(name)?, Zeroizing::new(decode(value)?)));
+        }
+        // Of one name in the order in which they came.
+        params.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let repeated =
+            |pair: &[(String, _)]| pair[0].0 == pair[1].0 && !REPEATABLE.contains(&pair[0].0.as_str());
+        if params.windows(2).any(repeated) {
+            return Err(InvalidForm::Repeated);
         }
         Ok(Self(params))
     }
 
     /// The value of a parameter; `None` when it is left out or empty.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.values(name).next()
     }
 
     /// All values of a repeatable parameter that are not empty.
-    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.get(name).into_iter().flatten().map(|value| value.as_str()).filter(|value| !value.is_empty())
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let first = self.0.partition_point(|(known, _)| known.as_str() < name);
+        let of_name = self.0[first..].iter().take_while(move |(known, _)| known == name);
+        of_name.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// The value of a parameter that is a secret.
@@ -79,6 +79,9 @@ impl Params {
 
 /// Undoes `application/x-www-form-urlencoded`: `+` is a space, `%XX` a byte, the bytes are UTF-8.
 pub(super) fn decode(encoded: &[u8]) -> Result<String, InvalidForm> {
+    if !encoded.iter().any(|byte| matches!(byte, b'+' | b'%' | 0)) {
+        return std::str::from_utf8(encoded).map(str::to_owned).map_err(|_| InvalidForm::Utf8);
+    }
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.iter();
     while let Some(byte) = rest.next() {

@@ -1,7 +1,6 @@
 //! The answer to a token request that succeeds, RFC 6749 §5.1.
 
-use serde::Serialize;
-
+use crate::model::json::push_string;
 use crate::model::scope::Scope;
 use crate::model::secret::PlainSecret;
 use crate::model::time::Ttl;
@@ -18,26 +17,54 @@ pub struct TokenResponse {
     pub scope: Scope,
 }
 
-#[derive(Serialize)]
-struct Members<'a> {
-    access_token: &'a str,
-    token_type: &'static str,
-    expires_in: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<&'a str>,
-    scope: String,
-}
-
 impl TokenResponse {
     /// The JSON document.
     pub fn to_json(&self) -> String {
-        let members = Members {
-            access_token: self.access_token.expose(),
-            token_type: "Bearer",
-            expires_in: self.expires_in.as_secs(),
-            refresh_token: self.refresh_token.as_ref().map(PlainSecret::expose),
-            scope: self.scope.to_string(),
+        let refresh_token = self.refresh_token.as_ref().map(PlainSecret::expose);
+        let texts = [self.access_token.expose(), refresh_token.unwrap_or_default(), self.scope.as_str()];
+        let mut json = String::with_capacity(100 + texts.map(str::len).iter().sum::<usize>());
+        let mut member = |name: &str, value: &dyn Fn(&mut String)| {
+            json.push(if json.is_empty() { '{' } else { ',' });
+            push_string(&mut json, name);
+            json.push(':');
+            value(&mut json);
         };
-        serde_json::to_string(&members).expect("strings and a number always serialize")
+        member("access_token", &|json| push_string(json, self.access_token.expose()));
+        member("token_type", &|json| push_string(json, "Bearer"));
+        member("expires_in", &|json| json.push_str(&self.expires_in.as_secs().to_string()));
+        if let Some(token) = refresh_token {
+            member("refresh_token", &|json| push_string(json, token));
+        }
+        member("scope", &|json| push_string(json, self.scope.as_str()));
+        json.push('}');
+        json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_is_that_of_rfc_6749_section_5_1() {
+        let answer = |refresh_token: Option<&str>, scope: &str| TokenResponse {
+            access_token: PlainSecret::new("a.b-_.c".into()),
+            expires_in: Ttl::from_secs(600),
+            refresh_token: refresh_token.map(|token| PlainSecret::new(token.into())),
+            scope: scope.parse().expect("a scope"),
+        };
+        let read = |answer: TokenResponse| -> serde_json::Value {
+            serde_json::from_str(&answer.to_json()).expect("JSON")
+        };
+
+        let plain =
+            json!({"access_token": "a.b-_.c", "token_type": "Bearer", "expires_in": 600, "scope": ""});
+        assert_eq!(read(answer(None, "")), plain);
+        let mut full = plain;
+        full["refresh_token"] = "grt_x".into();
+        full["scope"] = "a:b read/'%".into();
+        assert_eq!(read(answer(Some("grt_x"), "read/'% a:b")), full);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Write as _};
 
-use serde::Serialize;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 
@@ -33,8 +32,7 @@ enum Recorded {
 }
 
 /// What is written of a value.
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Shown<'a> {
     Text(&'a str),
     Other(Value),

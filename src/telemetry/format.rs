@@ -11,7 +11,6 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 
 use serde::Serializer as _;
-use serde::ser::SerializeMap as _;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
@@ -23,6 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::fields::{Fields, Shown, Told};
 use super::{LogFormat, second};
+use crate::model::json::{is_plain, push_string};
 
 /// Whether lines for people are coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,25 +127,44 @@ struct Head<'a> {
 }
 
 fn json_line(head: &Head<'_>, fields: &Told<'_>) -> String {
-    let mut line = Vec::with_capacity(512);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut line, NothingRaw);
-    let written = (|| {
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("timestamp", head.timestamp)?;
-        object.serialize_entry("level", head.level.as_str())?;
-        object.serialize_entry("target", head.target)?;
-        object.serialize_entry("message", fields.message())?;
-        for (name, value) in fields.others() {
-            object.serialize_entry(name, &value)?;
-        }
-        object.end()
-    })();
-    match written {
-        Ok(()) => line.push(b'\n'),
-        // Plain values into memory: serde_json has no reason to fail here. Half a line is never written.
-        Err(_) => line.clear(),
+    let mut line = String::with_capacity(512);
+    let own = [
+        ("timestamp", head.timestamp),
+        ("level", head.level.as_str()),
+        ("target", head.target),
+        ("message", fields.message()),
+    ];
+    for (name, text) in own {
+        begin_member(&mut line, name);
+        push_text(&mut line, text);
     }
-    String::from_utf8(line).unwrap_or_default()
+    for (name, value) in fields.others() {
+        begin_member(&mut line, name);
+        match value {
+            Shown::Text(text) => push_text(&mut line, text),
+            // Writing into a String cannot fail.
+            Shown::Other(value) => _ = write!(line, "{value}"),
+        }
+    }
+    line.push_str("}\n");
+    line
+}
+
+fn begin_member(line: &mut String, name: &str) {
+    line.push(if line.is_empty() { '{' } else { ',' });
+    push_string(line, name);
+    line.push(':');
+}
+
+fn push_text(line: &mut String, text: &str) {
+    if is_plain(text) {
+        return push_string(line, text);
+    }
+    let mut escaped = Vec::with_capacity(text.len() + 16);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut escaped, NothingRaw);
+    // A text into memory: serde_json has no reason to fail here.
+    let written = serializer.serialize_str(text).ok().and_then(|()| String::from_utf8(escaped).ok());
+    line.push_str(written.as_deref().unwrap_or("null"));
 }
 
 fn pretty_line(head: &Head<'_>, fields: &Told<'_>, colours: Colours) -> String {
@@ -225,10 +244,6 @@ impl Formatter for NothingRaw {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Nearly all that is logged, and told by looking at many bytes at once.
-        if fragment.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
-            return writer.write_all(fragment.as_bytes());
-        }
         let mut rest = fragment;
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| moves_the_reader(*c)) {
             writer.write_all(&rest.as_bytes()[..at])?;

@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use actix_web::Error;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode};
+use actix_web::{Error, HttpMessage as _, HttpRequest};
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::Span;
@@ -140,6 +141,18 @@ fn found_or<T>(known: &mut Vec<T>, wanted: impl Fn(&T) -> bool, make: impl FnOnc
     &mut known[at]
 }
 
+/// The pattern of the route that a request matches, never its path. Looked for once: it means going through all of them.
+pub fn route_of(request: &HttpRequest) -> Rc<str> {
+    struct Route(Rc<str>);
+
+    if let Some(Route(known)) = request.extensions().get() {
+        return Rc::clone(known);
+    }
+    let route: Rc<str> = request.match_pattern().as_deref().unwrap_or(UNMATCHED).into();
+    request.extensions_mut().insert(Route(Rc::clone(&route)));
+    route
+}
+
 /// The method, or "other": RFC 9110 §9.1 lets callers invent methods, which would make a new series each.
 pub fn known_method(method: &Method) -> &'static str {
     match *method {
@@ -173,7 +186,7 @@ pub async fn http_metrics<B>(
 /// of what was done for him.
 pub struct Running {
     method: Method,
-    route: String,
+    route: Rc<str>,
     start: Instant,
     span: Span,
     answered: bool,
@@ -184,7 +197,7 @@ impl Running {
     pub fn begin(request: &ServiceRequest) -> Self {
         Self {
             method: request.method().clone(),
-            route: request.match_pattern().unwrap_or_else(|| UNMATCHED.to_owned()),
+            route: route_of(request.request()),
             start: Instant::now(),
             span: Span::current(),
             answered: false,
