@@ -194,7 +194,6 @@ impl Attempt {
             }
         }
         login_attempts::save(tx, &counters).await?;
-        login_attempts::sweep(tx, &self.counters).await?;
         Ok(limits_reached(&self.app, &self.guess, whose, (&before, &counters)))
     }
 

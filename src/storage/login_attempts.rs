@@ -70,8 +70,21 @@ pub async fn lock(tx: &mut Tx, keys: &[CounterKey], now: Timestamp) -> Result<Ve
     counted(keys, &found, now)
 }
 
-/// Writes what became of counters that are locked.
+/// Writes what became of counters that are locked; those that have nothing to remember are deleted.
 pub async fn save(tx: &mut Tx, counters: &[Counted]) -> Result<(), StorageError> {
+    let (empty, kept): (Vec<Counted>, Vec<Counted>) =
+        counters.iter().cloned().partition(|(_, counter)| counter.is_empty());
+    if !kept.is_empty() {
+        write(tx, &kept).await?;
+    }
+    if !empty.is_empty() {
+        let keys: Vec<CounterKey> = empty.into_iter().map(|(key, _)| key).collect();
+        delete(tx, &keys).await?;
+    }
+    Ok(())
+}
+
+async fn write(tx: &mut Tx, counters: &[Counted]) -> Result<(), StorageError> {
     let keys: Vec<CounterKey> = counters.iter().map(|(key, _)| key.clone()).collect();
     let [one, two, three] = three(&keys)?;
     let values = |place: usize| match counters.get(place) {
@@ -120,16 +133,14 @@ pub async fn save(tx: &mut Tx, counters: &[Counted]) -> Result<(), StorageError>
     Ok(())
 }
 
-/// Deletes those of the counters that have nothing to remember.
-pub async fn sweep(tx: &mut Tx, keys: &[CounterKey]) -> Result<(), StorageError> {
+async fn delete(tx: &mut Tx, keys: &[CounterKey]) -> Result<(), StorageError> {
     let [one, two, three] = three(keys)?;
     execute!(
         tx,
         "delete from login_attempts
-         where count = 0 and pending = ''
-           and ((kind = $1 and account = $2 and source = $3)
-             or (kind = $4 and account = $5 and source = $6)
-             or (kind = $7 and account = $8 and source = $9))",
+         where (kind = $1 and account = $2 and source = $3)
+            or (kind = $4 and account = $5 and source = $6)
+            or (kind = $7 and account = $8 and source = $9)",
         one.kind,
         one.account,
         one.source,

@@ -22,7 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::fields::{Fields, Shown, Told};
 use super::{LogFormat, second};
-use crate::model::json::{is_plain, push_string};
+use crate::model::json::{is_plain, push_plain};
 
 /// Whether lines for people are coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,13 +152,14 @@ fn json_line(head: &Head<'_>, fields: &Told<'_>) -> String {
 
 fn begin_member(line: &mut String, name: &str) {
     line.push(if line.is_empty() { '{' } else { ',' });
-    push_string(line, name);
+    // Names stand in our source, and are words.
+    push_plain(line, name);
     line.push(':');
 }
 
 fn push_text(line: &mut String, text: &str) {
     if is_plain(text) {
-        return push_string(line, text);
+        return push_plain(line, text);
     }
     let mut escaped = Vec::with_capacity(text.len() + 16);
     let mut serializer = serde_json::Serializer::with_formatter(&mut escaped, NothingRaw);
