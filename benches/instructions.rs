@@ -226,6 +226,18 @@ struct Members<'a> {
     auth_time: i64,
     preferred_username: &'a str,
     roles: [&'a str; 2],
+    status: Status<'a>,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    status_list: StatusListRef<'a>,
+}
+
+#[derive(Serialize)]
+struct StatusListRef<'a> {
+    idx: u32,
+    uri: &'a str,
 }
 
 impl<'a> Members<'a> {
@@ -236,12 +248,15 @@ impl<'a> Members<'a> {
             aud: "https://auth.example.com",
             exp: 1_700_000_600,
             iat: 1_700_000_000,
-            jti: "BwcHBwcHBwcHBwcHBwcHBw",
+            jti: "AAAAAAxNBwcHBwcHBwcHBwcH",
             client_id: "app",
             scope,
             auth_time: 1_700_000_000,
             preferred_username: "alice@example.com",
             roles: ["admin", "editor"],
+            status: Status {
+                status_list: StatusListRef { idx: 3149, uri: "https://auth.example.com/status/0" },
+            },
         }
     }
 

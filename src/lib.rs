@@ -54,6 +54,10 @@
 //! - **A clock that jumped deletes nothing**: [`app::clock::Steadiness`] says when its time can be believed.
 //! - **A stolen database forges nothing.** Client secrets are keyed hashes, private keys are sealed, refresh tokens
 //!   need a key of the server's, which is not in the database ([`keys::encryption_key`]).
+//! - **What is ended is revoked.** Every token carries the status index of its session or client; whatever ends that puts
+//!   the index into [`storage::revocations`] in the same transaction, and every instance holds them in memory
+//!   ([`app::revocations`]). A login that runs beside the end either counts before it or not at all
+//!   ([`storage::families::insert`]). No access token outlives its session ([`app::issue`]), no index is had by two.
 //! - **No key signs before it was published.** [`protocol::key_schedule`] decides, compare-and-set statements and
 //!   unique indexes carry it out, whichever instance does it.
 //! - **A change that cannot be audited does not happen.** Use cases commit through [`app::audit`], whose row is the last
@@ -80,6 +84,8 @@
 //! | two redeem one token at once, over any number of instances | `where generation = $2` in [`storage::families::rotate`]; one changed row has won |
 //! | a crash or an outage between commit and answer | the successor is computed, not stored ([`protocol::refresh_token`]), and may be asked for again |
 //! | a token works after its session was revoked | `revoked_at is null` in every statement that gives one out ([`storage::families`]) |
+//! | a token of somebody who was switched off is used on, or revived by switching on again | its index stays revoked, a client that was cut off gets another ([`storage::clients::cut_off`]) |
+//! | issuance is watched by the indexes of tokens | a keyed permutation of each list ([`protocol::status_order`]) |
 //! | a refresh token is guessed, changed, or made from a stolen database | HMAC under a derived key and a secret of the family, compared in constant time ([`protocol::refresh_token`]) |
 //! | passwords are guessed: by many connections, instances or sources, or over many names | a place in the database before the hash ([`storage::login_attempts`]), three counters ([`protocol::throttle`]) |
 //! | a victim is locked out by somebody else's guesses | a source that has lately logged in keeps its own count ([`storage::known_sources`]) |

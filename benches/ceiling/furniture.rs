@@ -19,9 +19,9 @@ pub(crate) fn many_clients(house: &House, of_app: &str, count: usize) -> Vec<Vec
             format!(
                 "with recursive n (i) as (select 1 union all select i + 1 from n where i < {count})
                  insert into clients (id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl,
-                                      alg, disabled_at, created_at, trust_user_address)
+                                      alg, disabled_at, created_at, trust_user_address, status_index)
                  select 'app-' || i, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl,
-                        alg, disabled_at, created_at, trust_user_address
+                        alg, disabled_at, created_at, trust_user_address, 1000000000 + i
                  from clients, n where id = 'app'"
             ),
             format!(

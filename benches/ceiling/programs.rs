@@ -28,6 +28,7 @@ use crate::rig::wire::{basic, write_token_request};
 /// What a client of the ceiling says for grantd's `gcs_…`: as long as one.
 const SECRET: &str = "gcs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const ISSUER: &str = "http://127.0.0.1:8080";
+const STATUS_LIST: &str = "http://127.0.0.1:8080/status/0";
 
 /// A ceiling program that runs; killed when dropped.
 pub(crate) struct Ceiling {
@@ -121,6 +122,18 @@ struct Claims<'a> {
     jti: &'a str,
     client_id: &'a str,
     scope: &'a str,
+    status: Status<'a>,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    status_list: StatusListRef<'a>,
+}
+
+#[derive(Serialize)]
+struct StatusListRef<'a> {
+    idx: u32,
+    uri: &'a str,
 }
 
 #[derive(Serialize)]
@@ -164,8 +177,8 @@ impl Client {
     }
 
     fn token(&self, scope: &str, random: &SystemRandom) -> Option<String> {
-        let mut id = [0; 16];
-        random.fill(&mut id).ok()?;
+        let mut id = [0; 18];
+        random.fill(&mut id[6..]).ok()?;
         let iat = now();
         let claims = Claims {
             iss: ISSUER,
@@ -176,6 +189,7 @@ impl Client {
             jti: &URL_SAFE_NO_PAD.encode(id),
             client_id: self.id,
             scope,
+            status: Status { status_list: StatusListRef { idx: 3149, uri: STATUS_LIST } },
         };
         let mut token = String::with_capacity(1024);
         token.push_str(&self.header);

@@ -10,6 +10,7 @@ use grantd::model::role::{Role, RoleName, RoleTable};
 use grantd::model::scope::Scope;
 use grantd::model::secret::PlainSecret;
 use grantd::model::session::FamilySecret;
+use grantd::model::status::StatusIndex;
 use grantd::model::time::{Timestamp, Ttl};
 use grantd::protocol::access_token::{Claims, Facts, Subject};
 use grantd::protocol::client_auth::Presented;
@@ -141,7 +142,8 @@ impl Token {
             audience: &[],
             default_audience: "https://auth.example.com",
             scope: &self.scope,
-            token_id: "BwcHBwcHBwcHBwcHBwcHBw",
+            token_id: "AAAAAAxNBwcHBwcHBwcHBwcH",
+            status: StatusIndex::new(3149),
             issued_at: Timestamp::from_secs(1_700_000_000),
             ttl: Ttl::from_secs(600),
         })

@@ -7,7 +7,7 @@ use crate::model::login_attempts::CounterKind;
 use crate::model::time::{Timestamp, Ttl};
 use crate::protocol::throttle::{DAY, KNOWN_FOR};
 use crate::storage::revisions::{self, Revisions};
-use crate::storage::{families, known_sources, login_attempts, root_keys};
+use crate::storage::{families, known_sources, login_attempts, revocations, root_keys};
 
 use super::App;
 use super::clock::Steadiness;
@@ -37,7 +37,7 @@ impl App {
         );
     }
 
-    /// Takes clients, roles and keys as the database has them now, if they changed.
+    /// Takes clients, roles, keys and revocations as the database has them now, if they changed.
     pub async fn reload(&self) -> Result<(), AdminError> {
         let _one_at_a_time = self.reloading.lock().await;
         let seen = self.directory.load().revisions;
@@ -45,6 +45,8 @@ impl App {
         if now == seen {
             return Ok(());
         }
+        // First, and by itself: what is wrong with a client must not keep a token alive.
+        self.reload_revocations(now.revocations).await?;
         if (now.clients, now.roles) != (seen.clients, seen.roles) {
             let without_keys = Revisions { keys: seen.keys, ..now };
             let directory = Directory::load(&self.db, without_keys).await?;
@@ -52,7 +54,10 @@ impl App {
         }
         if now.keys != seen.keys {
             self.reload_keys().await?;
-            self.directory.store(Arc::new(self.directory.load().at(now)));
+        }
+        let directory = self.directory.load();
+        if directory.revisions != now {
+            self.directory.store(Arc::new(directory.at(now)));
         }
         Ok(())
     }
@@ -116,15 +121,19 @@ impl App {
         }
     }
 
-    /// Deletes families, failed logins and known sources whose time is over at `now`, and failed logins that are too
-    /// many.
+    /// Deletes families, revocations, failed logins and known sources whose time is over at `now`, and failed logins that
+    /// are too many.
     pub async fn purge(&self, now: Timestamp) -> Result<(), AdminError> {
         let mut tx = self.db.begin().await?;
         let over = now.minus(KEEP_ENDED);
-        let families = families::purge(&mut tx, over, over.minus(self.policy.families.idle_ttl)).await?;
+        // Also a family that nobody refreshes may still have a token that lives, and must be there to be ended.
+        let unused = over.minus(self.policy.families.idle_ttl.max(self.longest_access_ttl()));
+        let families = families::purge(&mut tx, over, unused).await?;
+        let revocations = revocations::purge(&mut tx, now).await?;
         let sources = known_sources::purge(&mut tx, now.minus(KNOWN_FOR)).await?;
         root_keys::purge(&mut tx, now).await?;
         tx.commit().await?;
+        self.forget_revocations(now).await;
         let mut failures = 0;
         for kind in CounterKind::ALL {
             // A transaction for each kind: a guess locks one row of each, and two that lock several of one kind in
@@ -134,8 +143,8 @@ impl App {
             failures += login_attempts::keep_newest(&mut tx, kind, most_counters(kind)).await?;
             tx.commit().await?;
         }
-        if families + sources + failures > 0 {
-            tracing::debug!(families, sources, failures, "deleted what is over");
+        if families + revocations + sources + failures > 0 {
+            tracing::debug!(families, revocations, sources, failures, "deleted what is over");
         }
         Ok(())
     }

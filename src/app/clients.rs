@@ -6,10 +6,11 @@ use crate::model::id::ClientId;
 use crate::model::resource::Audience;
 use crate::model::secret::{HashedSecret, PlainSecret};
 use crate::model::session::RevocationReason;
+use crate::model::status::StatusIndex;
 use crate::model::time::Ttl;
 use crate::storage::families::Which;
 use crate::storage::revisions::{Subject, bump};
-use crate::storage::{StorageError, clients, families};
+use crate::storage::{StorageError, Tx, clients, families};
 
 use super::client_secrets::{generate, hash_foreign};
 use super::error::AdminError;
@@ -40,9 +41,11 @@ impl App {
             None => format!("c{}", random::name()).parse().expect("a letter and base64url are a client id"),
         };
         let (secrets, secret) = self.secret_for(&id, &registration, secret).await?;
-        let client = Client { id, registration, secrets, disabled_at: None, created_at: self.clock.now() };
-
         let mut tx = self.db.begin().await?;
+        bump(&mut tx, Subject::Clients).await?;
+        let status_index = self.fresh_status_index(&mut tx).await?;
+        let created_at = self.clock.now();
+        let client = Client { id, registration, secrets, disabled_at: None, created_at, status_index };
         clients::insert(&mut tx, &client).await.map_err(|error| match error {
             StorageError::AlreadyExists => {
                 AdminError::AlreadyExists { kind: "client", name: client.id.to_string() }
@@ -146,9 +149,15 @@ impl App {
     pub async fn set_client_enabled(&self, id: &ClientId, switch: Switch) -> Result<u64, AdminError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
+        bump(&mut tx, Subject::Clients).await?;
         let changed = match switch {
             Switch::On => clients::enable(&mut tx, id).await?,
-            Switch::Off => clients::disable(&mut tx, id, now).await?,
+            Switch::Off => {
+                // Before the sessions are ended: it waits for logins that are under way.
+                let fresh = self.fresh_status_index(&mut tx).await?;
+                clients::cut_off(&mut tx, id, fresh, now).await?;
+                clients::disable(&mut tx, id, now).await?
+            }
         };
         if !changed {
             let is_there = clients::find(&mut tx, id).await?.is_some();
@@ -156,7 +165,7 @@ impl App {
             tx.rollback().await?;
             return if is_there { Ok(0) } else { Err(not_found(id)) };
         }
-        // On switching on as well: a login that was under way while the client was switched off may have left one.
+        // On switching on as well: a server of an older version may have let a login end after its client.
         let ended =
             families::revoke(&mut tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
         let act = match switch {
@@ -167,9 +176,15 @@ impl App {
         Ok(ended)
     }
 
-    /// Deletes a client with its sessions.
+    /// Deletes a client with its sessions, whose tokens are revoked.
     pub async fn delete_client(&self, id: &ClientId) -> Result<(), AdminError> {
+        let now = self.clock.now();
         let mut tx = self.db.begin().await?;
+        bump(&mut tx, Subject::Clients).await?;
+        // Before the rows go that say which tokens there are.
+        let fresh = self.fresh_status_index(&mut tx).await?;
+        clients::cut_off(&mut tx, id, fresh, now).await?;
+        families::revoke(&mut tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
         if !clients::delete(&mut tx, id).await? {
             return Err(not_found(id));
         }
@@ -206,6 +221,13 @@ impl App {
         };
         let stored = ClientSecret { hashed, created_at: self.clock.now(), expires_at: None };
         Ok((vec![stored], Some(secret)))
+    }
+
+    /// An index for a client, taken after [`Subject::Clients`] was bumped: whoever takes one holds the count until the
+    /// transaction ends.
+    async fn fresh_status_index(&self, tx: &mut Tx) -> Result<StatusIndex, StorageError> {
+        let taken = self.status_indexes.take_in(tx, 1).await?;
+        Ok(taken[0])
     }
 
     /// A client may be the first to ask for an algorithm: its key is made at once.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::keys::{Expectations, Outcome};
 use crate::model::id::{ClientId, UserId};
 use crate::model::time::Ttl;
+use crate::protocol::token_id::status_index_of;
 use crate::storage::{clients, users};
 
 use super::App;
@@ -60,10 +61,22 @@ impl App {
             .collect();
         // Nobody is looked up for a token that is not ours.
         if genuine && let Some(claims) = &inspection.claims {
+            findings.extend(self.inspect_status(claims));
             findings.push(self.inspect_client(claims).await?);
             findings.extend(self.inspect_user(claims).await?);
         }
         Ok(TokenReport { header: inspection.header, claims: inspection.claims, findings })
+    }
+
+    /// By what its id says, also where it does not say where its status is.
+    fn inspect_status(&self, claims: &Map<String, Value>) -> Option<Finding> {
+        let index = claims.get("jti").and_then(Value::as_str).and_then(status_index_of)?;
+        let problem = self
+            .revocations
+            .load()
+            .is_revoked(index)
+            .then(|| "it is revoked: its session was ended, or its client was cut off since".to_owned());
+        Some(Finding { name: "status".into(), problem })
     }
 
     async fn inspect_client(&self, claims: &Map<String, Value>) -> Result<Finding, AdminError> {

@@ -6,11 +6,13 @@ use crate::keys::SigningKey;
 use crate::model::client::Client;
 use crate::model::key::ACCESS_TOKEN_TYP;
 use crate::model::secret::PlainSecret;
-use crate::model::time::Timestamp;
+use crate::model::session::Family;
+use crate::model::time::Ttl;
 use crate::model::user::User;
 use crate::protocol::access_token::{Claims, Facts, Subject};
 use crate::protocol::error::TokenError;
 use crate::protocol::grants::Granted;
+use crate::protocol::token_id::token_id;
 use crate::protocol::token_response::TokenResponse;
 use crate::telemetry::metrics::count;
 
@@ -20,8 +22,8 @@ use super::{App, random};
 pub(super) struct Issue<'a> {
     /// The client, which has proved who it is.
     pub(super) client: &'a Client,
-    /// The user and when they gave their password; `None` for client_credentials.
-    pub(super) subject: Option<(&'a User, Timestamp)>,
+    /// The user and their session; `None` for client_credentials.
+    pub(super) subject: Option<(&'a User, &'a Family)>,
     /// What was decided.
     pub(super) granted: Granted,
     /// The refresh token that goes along.
@@ -32,22 +34,27 @@ pub(super) struct Issue<'a> {
 pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenError> {
     let Issue { client, subject, granted, refresh_token } = issue;
     let key = signer_for(app, client)?;
-    let ttl = client.registration.access_ttl.unwrap_or(app.policy.access_ttl);
-    let token_id = random::name();
+    let now = app.clock.now();
+    let ttl = access_ttl(app, client);
+    // What outlived its session could not be ended with it.
+    let ttl = subject.map_or(ttl, |(_, family)| ttl.min(now.whole_secs_until(family.expires_at)));
+    let status_index = subject.map_or(client.status_index, |(_, family)| family.status_index);
+    let token_id = token_id(status_index, random::bytes());
     let claims = Claims::new(&Facts {
         issuer: &app.policy.issuer,
         client_id: &client.id,
-        subject: subject.map(|(user, auth_time)| Subject {
+        subject: subject.map(|(user, family)| Subject {
             id: user.id,
             username: user.username.as_str(),
             roles: &user.roles,
-            auth_time,
+            auth_time: family.auth_time,
         }),
         audience: &granted.audience,
         default_audience: &app.policy.default_audience,
         scope: &granted.scope,
         token_id: &token_id,
-        issued_at: app.clock.now(),
+        status: client.registration.status.then_some(status_index),
+        issued_at: now,
         ttl,
     });
 
@@ -60,6 +67,11 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
         refresh_token,
         scope: granted.scope,
     })
+}
+
+/// How long an access token of `client` lives at most.
+pub(super) fn access_ttl(app: &App, client: &Client) -> Ttl {
+    client.registration.access_ttl.unwrap_or(app.policy.access_ttl)
 }
 
 /// The key that signs tokens of `client` now.

@@ -8,6 +8,7 @@ use crate::model::client::{Client, GrantType};
 use crate::model::id::{FamilyId, UserId};
 use crate::model::secret::PlainSecret;
 use crate::model::session::{Family, FamilySecret};
+use crate::model::status::StatusIndex;
 use crate::model::time::Timestamp;
 use crate::model::user::{User, Username};
 use crate::passwords::{Admission, PoolError, Verdict};
@@ -20,7 +21,7 @@ use crate::storage::{StorageError, families, known_sources, users};
 
 use super::authenticate_client::AuthenticatedClient;
 use super::exchange::LoginSource;
-use super::issue::{Issue, issue};
+use super::issue::{Issue, access_ttl, issue};
 use super::throttle::{Attempt, End, Guess, Standing, Whose, commit_counted};
 use super::to_its_end::{Caller, to_its_end};
 use super::{App, random};
@@ -131,9 +132,9 @@ async fn judged(
     }
 
     let now = app.clock.now();
-    let family =
-        client.allows(GrantType::RefreshToken).then(|| begin_family(app, login, user, &granted, now));
-    let change = Change { user, attempt, family: family.as_ref(), now };
+    let status_index = app.login_share.step(app.status_indexes.next(&app.db)).await?;
+    let family = begin_family(app, login, (user, status_index), &granted, now);
+    let change = Change { user, attempt, family: &family, now };
     if !persist(app, &change, &verified, rehashed.as_deref()).await? {
         // Switched off, given another password, or a login beside this one has just renewed the hash.
         let renewed = app.login_share.step(users::find(&app.db, user.id)).await?.filter(User::is_enabled);
@@ -149,9 +150,10 @@ async fn judged(
         }
     }
 
-    let refresh_token =
-        family.map(|family| app.refresh_key.token(family.id, &family.secret, family.generation));
-    let issued = issue(app, Issue { client, subject: Some((user, now)), granted, refresh_token });
+    let refresh_token = client
+        .allows(GrantType::RefreshToken)
+        .then(|| app.refresh_key.token(family.id, &family.secret, family.generation));
+    let issued = issue(app, Issue { client, subject: Some((user, &family)), granted, refresh_token });
     Ok(Outcome::Persisted(issued))
 }
 
@@ -159,7 +161,7 @@ async fn judged(
 struct Change<'a> {
     user: &'a User,
     attempt: &'a Attempt,
-    family: Option<&'a Family>,
+    family: &'a Family,
     now: Timestamp,
 }
 
@@ -186,10 +188,8 @@ async fn persist(
             if guess.standing == Standing::Unknown {
                 known_sources::keep_newest(&mut tx, user.id, &guess.source, OTHER_SOURCES).await?;
             }
-            if let Some(family) = family
-                && !families::insert(&mut tx, family).await?
-            {
-                return Err(TokenError::UnauthorizedClient(GrantType::RefreshToken));
+            if !families::insert(&mut tx, family).await? {
+                return Err(TokenError::UnauthorizedClient(GrantType::Password));
             }
             let reached = attempt.end_in(&mut tx, End::Right, Whose::User(user.id)).await?;
             commit_counted(app, tx, &reached).await?;
@@ -222,9 +222,19 @@ async fn verify(
     }
 }
 
-fn begin_family(app: &App, login: &Login, user: &User, granted: &Granted, now: Timestamp) -> Family {
+fn begin_family(
+    app: &App,
+    login: &Login,
+    (user, status_index): (&User, StatusIndex),
+    granted: &Granted,
+    now: Timestamp,
+) -> Family {
     let client: &Client = login.client.client();
-    let ttl = client.registration.refresh_ttl.unwrap_or(app.policy.refresh_ttl);
+    let ttl = match client.allows(GrantType::RefreshToken) {
+        true => client.registration.refresh_ttl.unwrap_or(app.policy.refresh_ttl),
+        // A session of one access token, so that it can be ended.
+        false => access_ttl(app, client),
+    };
     Family {
         id: FamilyId::from_random(random::bytes()),
         client_id: client.id.clone(),
@@ -240,6 +250,7 @@ fn begin_family(app: &App, login: &Login, user: &User, granted: &Granted, now: T
         auth_time: now,
         rotated_at: now,
         expires_at: now.plus(ttl),
+        status_index,
         revoked: None,
     }
 }

@@ -24,9 +24,11 @@ pub mod random;
 pub mod refresh;
 pub mod reseal;
 pub mod reuse;
+pub mod revocations;
 pub mod roles;
 pub mod sessions;
 pub mod signing_keys;
+pub(crate) mod status_indexes;
 pub mod throttle;
 pub mod to_its_end;
 pub mod users;
@@ -52,6 +54,8 @@ use self::clock::Clock;
 use self::database_health::DatabaseHealth;
 use self::directory::Directory;
 use self::login_line::Lines;
+use self::revocations::Revocations;
+use self::status_indexes::StatusIndexes;
 use self::throttle::AccountHasher;
 use self::to_its_end::LoginShare;
 
@@ -102,10 +106,16 @@ pub struct App {
     pub(crate) directory: ArcSwap<Directory>,
     /// Signing keys as they were less than a second ago.
     pub(crate) ring: ArcSwap<KeyRing>,
+    /// Revoked status indexes as they were less than a second ago.
+    pub(crate) revocations: ArcSwap<Revocations>,
+    /// Status indexes for new sessions.
+    pub(crate) status_indexes: StatusIndexes,
     /// Held while clients and roles are read anew.
     pub(crate) reloading: Mutex<()>,
     /// Held while keys are read anew.
     pub(crate) reloading_keys: Mutex<()>,
+    /// Held while revocations are read anew.
+    pub(crate) reloading_revocations: Mutex<()>,
     /// Whether the database can be read and written.
     pub(crate) database: DatabaseHealth,
 }

@@ -26,6 +26,8 @@ use super::database_health::DatabaseHealth;
 use super::directory::Directory;
 use super::error::AdminError;
 use super::login_line::Lines;
+use super::revocations::Revocations;
+use super::status_indexes::StatusIndexes;
 use super::throttle::AccountHasher;
 use super::to_its_end::LoginShare;
 use super::{App, Policy, random};
@@ -133,8 +135,11 @@ impl App {
             refresh_key: RefreshTokenKey::new(&key.derive(Purpose::RefreshTokens)),
             directory: ArcSwap::from_pointee(Directory::load(&db, revisions).await?),
             ring: ArcSwap::from_pointee(KeyRing::new(Vec::new())),
+            revocations: ArcSwap::from_pointee(Revocations::load(&db, revisions.revocations).await?),
+            status_indexes: StatusIndexes::new(&key.derive(Purpose::StatusIndexes)),
             reloading: Mutex::default(),
             reloading_keys: Mutex::default(),
+            reloading_revocations: Mutex::default(),
             database: DatabaseHealth::default(),
             login_share: LoginShare::for_threads(parts.pool.threads),
             pool: PasswordPool::start(parts.pool).map_err(StartError::Pool)?,

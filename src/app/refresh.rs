@@ -135,6 +135,6 @@ fn hand_out(
     granted: Granted,
 ) -> Result<TokenResponse, TokenError> {
     let refresh_token = Some(app.refresh_key.token(family.id, &family.secret, generation));
-    let subject = Some((user, family.auth_time));
+    let subject = Some((user, family));
     issue(app, Issue { client: authenticated.client(), subject, granted, refresh_token })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::keys::{KeyRing, PublishedKey, SigningKey};
 use crate::model::audit::Act;
 use crate::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
-use crate::model::time::Timestamp;
+use crate::model::time::{Timestamp, Ttl};
 use crate::protocol::key_schedule::{
     KeyRules, Step, next_step, promote, seen_before_start, signs_from, soonest,
 };
@@ -242,6 +242,12 @@ impl App {
                 longest_ttl: self.key_rules().longest_access_ttl,
             },
         })
+    }
+
+    /// The longest life of any access token that is out, by the keys in memory.
+    pub(super) fn longest_access_ttl(&self) -> Ttl {
+        let signed = self.ring.load().published().map(|key| key.longest_ttl).max();
+        self.key_rules().longest_access_ttl.max(signed.unwrap_or(Ttl::ZERO))
     }
 
     fn algorithms(&self) -> Vec<SigningAlgorithm> {

@@ -8,6 +8,7 @@ use crate::model::session::RevocationReason;
 use crate::model::user::{User, Username};
 use crate::passwords::recognise;
 use crate::storage::families::Which;
+use crate::storage::revisions::{Subject, bump};
 use crate::storage::{StorageError, Tx, families, users};
 
 use super::clients::Switch;
@@ -81,6 +82,9 @@ impl App {
         };
         let new_password = hash.as_ref().map(|_| ());
         let mut tx = self.db.begin().await?;
+        if hash.is_some() {
+            bump(&mut tx, Subject::Revocations).await?;
+        }
         // Read under the row's lock: of two changes at once the later would otherwise write back what it never saw.
         users::lock(&mut tx, username).await?;
         let mut user = find(&mut tx, username).await?;
@@ -110,6 +114,7 @@ impl App {
     pub async fn set_password(&self, username: &Username, password: NewPassword) -> Result<u64, AdminError> {
         let hash = self.hash_new(password).await?;
         let mut tx = self.db.begin().await?;
+        bump(&mut tx, Subject::Revocations).await?;
         let user = find(&mut tx, username).await?;
         let ended = self.replace_password(&mut tx, user.id, &hash).await?;
         self.commit(tx, &[Act::UserPasswordSet(user.id, user.username, ended)]).await?;
@@ -121,6 +126,9 @@ impl App {
     pub async fn set_user_enabled(&self, username: &Username, switch: Switch) -> Result<u64, AdminError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
+        if switch == Switch::Off {
+            bump(&mut tx, Subject::Revocations).await?;
+        }
         let user = find(&mut tx, username).await?;
         let changed = match switch {
             Switch::On => users::enable(&mut tx, user.id).await?,
@@ -147,10 +155,16 @@ impl App {
         Ok(ended)
     }
 
-    /// Deletes a user with their sessions.
+    /// Deletes a user with their sessions, whose tokens are revoked.
     pub async fn delete_user(&self, username: &Username) -> Result<(), AdminError> {
         let mut tx = self.db.begin().await?;
+        bump(&mut tx, Subject::Revocations).await?;
+        // Waits for logins that are under way.
+        users::lock(&mut tx, username).await?;
         let user = find(&mut tx, username).await?;
+        // Before the rows go that say which tokens there are.
+        let now = self.clock.now();
+        families::revoke(&mut tx, Which::User(user.id), RevocationReason::UserDisabled, now).await?;
         users::delete(&mut tx, user.id).await?;
         self.commit(tx, &[Act::UserDeleted(user.id, user.username)]).await?;
         Ok(())

@@ -23,7 +23,7 @@ pub(super) enum SessionCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
-    /// End sessions at once; access tokens that are out run until they expire
+    /// End sessions and revoke their tokens at once
     #[command(after_help = "Example:\n  grantd session revoke --user alice")]
     #[command(group = ArgGroup::new("which").args(["user", "client", "id", "all"]).required(true))]
     Revoke {
@@ -145,6 +145,7 @@ mod tests {
     use super::*;
     use crate::model::id::UserId;
     use crate::model::session::{Family, FamilySecret, RevocationReason};
+    use crate::model::status::StatusIndex;
     use crate::model::time::Timestamp;
 
     #[test]
@@ -165,6 +166,7 @@ mod tests {
             auth_time: at(0),
             rotated_at: at(1),
             expires_at: at(9),
+            status_index: StatusIndex::new(0).expect("there"),
             revoked: Some((at(2), RevocationReason::Reuse)),
         };
         let row = SessionRow { family, username: None, idle_at: at(5) };

@@ -24,6 +24,8 @@ pub enum Purpose {
     LoginFailures,
     /// HMAC-SHA-256 that chains the rows of the audit.
     Audit,
+    /// HMAC-SHA-256 that scatters status indexes.
+    StatusIndexes,
 }
 
 impl Purpose {
@@ -35,6 +37,7 @@ impl Purpose {
             Self::RefreshTokens => b"grantd v1 refresh tokens",
             Self::LoginFailures => b"grantd v1 login failures",
             Self::Audit => b"grantd v1 audit",
+            Self::StatusIndexes => b"grantd v1 status indexes",
         }
     }
 }

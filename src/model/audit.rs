@@ -298,6 +298,7 @@ fn registered(registration: &Registration) -> Map<String, Value> {
         refresh_ttl,
         alg,
         trust_user_address,
+        status,
     } = registration;
     let ttl = |ttl: &Option<Ttl>| json!(ttl.map(|ttl| ttl.to_string()));
     [
@@ -310,6 +311,7 @@ fn registered(registration: &Registration) -> Map<String, Value> {
         ("refresh_ttl", ttl(refresh_ttl)),
         ("alg", json!(alg.map(SigningAlgorithm::as_str))),
         ("trust_user_address", json!(trust_user_address)),
+        ("status", json!(status)),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

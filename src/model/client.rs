@@ -8,6 +8,7 @@ use super::key::SigningAlgorithm;
 use super::resource::Audience;
 use super::scope::Scope;
 use super::secret::HashedSecret;
+use super::status::StatusIndex;
 use super::time::{Timestamp, Ttl};
 
 /// A grant that the token endpoint knows.
@@ -126,6 +127,8 @@ pub struct Registration {
     pub alg: Option<SigningAlgorithm>,
     /// Whether the throttle of failed logins believes the addresses of users that it states.
     pub trust_user_address: bool,
+    /// Whether its access tokens say where their status is (`status`).
+    pub status: bool,
 }
 
 impl Default for Registration {
@@ -141,6 +144,7 @@ impl Default for Registration {
             refresh_ttl: None,
             alg: None,
             trust_user_address: false,
+            status: true,
         }
     }
 }
@@ -234,6 +238,8 @@ pub struct Client {
     pub disabled_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
+    /// What the tokens that it got for itself carry, to be revoked by. A client that was cut off gets another one.
+    pub status_index: StatusIndex,
 }
 
 impl Client {

@@ -14,5 +14,6 @@ pub mod role;
 pub mod scope;
 pub mod secret;
 pub mod session;
+pub mod status;
 pub mod time;
 pub mod user;

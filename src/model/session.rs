@@ -1,8 +1,10 @@
-//! Refresh-token families: one login of one user at one client, and all refresh tokens that follow from it.
+//! Refresh-token families: one login of one user at one client, and all tokens that follow from it. A client that may
+//! not refresh gets no refresh token; its families end with their access token.
 
 use super::id::{ClientId, FamilyId, UserId};
 use super::resource::Audience;
 use super::scope::Scope;
+use super::status::StatusIndex;
 use super::time::Timestamp;
 
 /// Why a family was ended before its time.
@@ -77,6 +79,8 @@ pub struct Family {
     pub rotated_at: Timestamp,
     /// When the family ends, used or not.
     pub expires_at: Timestamp,
+    /// What all of its tokens carry, to be revoked by.
+    pub status_index: StatusIndex,
     /// Since when and why it is ended.
     pub revoked: Option<(Timestamp, RevocationReason)>,
 }

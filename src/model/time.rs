@@ -42,6 +42,12 @@ impl Timestamp {
         Self(self.0.saturating_sub(ttl.as_millis()))
     }
 
+    /// How many times the clock's second changes from here to `end`, as claims of tokens count them; none if it is over.
+    pub fn whole_secs_until(self, end: Self) -> Ttl {
+        let secs = end.as_secs().saturating_sub(self.as_secs());
+        Ttl(u32::try_from(secs.max(0)).unwrap_or(u32::MAX))
+    }
+
     /// RFC 3339 in UTC with whole seconds, as `--json` prints it.
     pub fn rfc3339(self) -> String {
         DateTime::<Utc>::from_timestamp(self.as_secs(), 0)

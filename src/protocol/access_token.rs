@@ -8,6 +8,7 @@ use crate::model::id::{ClientId, UserId};
 use crate::model::resource::Audience;
 use crate::model::role::RoleName;
 use crate::model::scope::Scope;
+use crate::model::status::StatusIndex;
 use crate::model::time::{Timestamp, Ttl};
 
 /// The user behind a token.
@@ -40,6 +41,8 @@ pub struct Facts<'a> {
     pub scope: &'a Scope,
     /// A fresh, unique id.
     pub token_id: &'a str,
+    /// Where its status is; `None` for a client that wants its tokens small.
+    pub status: Option<StatusIndex>,
     /// Now.
     pub issued_at: Timestamp,
     /// How long it lives.
@@ -65,6 +68,26 @@ pub struct Claims<'a> {
     preferred_username: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     roles: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+}
+
+/// draft-ietf-oauth-status-list §6.1.
+#[derive(Debug, Serialize)]
+struct Status {
+    status_list: StatusListRef,
+}
+
+/// draft-ietf-oauth-status-list §6.2.
+#[derive(Debug, Serialize)]
+struct StatusListRef {
+    idx: u32,
+    uri: String,
+}
+
+/// The address of a status list, which is the `sub` of the list too.
+pub fn status_list_uri(issuer: &str, list: u32) -> String {
+    format!("{issuer}/status/{list}")
 }
 
 /// RFC 7519 §4.1.3: one audience is a string, several are an array.
@@ -101,6 +124,12 @@ impl<'a> Claims<'a> {
             auth_time: subject.map(|subject| subject.auth_time.as_secs()),
             preferred_username: subject.map(|subject| subject.username),
             roles: subject.map_or_else(Vec::new, |s| s.roles.iter().map(RoleName::as_str).collect()),
+            status: facts.status.map(|index| Status {
+                status_list: StatusListRef {
+                    idx: index.idx(),
+                    uri: status_list_uri(facts.issuer, index.list()),
+                },
+            }),
         }
     }
 }
@@ -118,6 +147,7 @@ mod tests {
             default_audience: "https://auth.example.com",
             scope,
             token_id: "t1",
+            status: None,
             issued_at: Timestamp::from_millis(1_000_999),
             ttl: Ttl::from_secs(600),
         }
@@ -132,6 +162,19 @@ mod tests {
         assert_eq!(
             claims,
             r#"{"iss":"https://auth.example.com","sub":"app","aud":"https://auth.example.com","exp":1600,"iat":1000,"jti":"t1","client_id":"app"}"#
+        );
+    }
+
+    #[test]
+    fn a_token_says_where_its_status_is() {
+        let (client, scope) = ("app".parse().expect("an id"), Scope::empty());
+        let status = StatusIndex::in_list(3, 77);
+
+        let claims = Claims::new(&Facts { status, ..facts(&client, &[], &scope) });
+
+        assert_eq!(
+            serde_json::to_value(claims).expect("json")["status"],
+            serde_json::json!({"status_list": {"idx": 77, "uri": "https://auth.example.com/status/3"}})
         );
     }
 

@@ -128,6 +128,7 @@ mod tests {
     use crate::model::id::{FamilyId, UserId};
     use crate::model::scope::Scope;
     use crate::model::session::{FamilySecret, RevocationReason};
+    use crate::model::status::StatusIndex;
 
     const RULES: FamilyRules = FamilyRules {
         idle_ttl: Ttl::from_secs(1000),
@@ -153,6 +154,7 @@ mod tests {
             auth_time: Timestamp::from_secs(0),
             rotated_at: Timestamp::from_secs(1000),
             expires_at: Timestamp::from_secs(5000),
+            status_index: StatusIndex::new(0).expect("there"),
             revoked: None,
         }
     }

@@ -8,11 +8,13 @@ use crate::model::client::{Client, ClientSecret, Registration};
 use crate::model::id::ClientId;
 use crate::model::resource::Audience;
 use crate::model::secret::HashedSecret;
+use crate::model::status::StatusIndex;
 use crate::model::time::{Timestamp, Ttl};
 
 use super::db::{Conn, Db, Tx, execute, row, rows};
 use super::error::StorageError;
 use super::revisions::{Subject, bump};
+use super::revocations::{KEEP, status_index, stored};
 
 #[derive(sqlx::FromRow)]
 struct ClientRow {
@@ -28,6 +30,8 @@ struct ClientRow {
     trust_user_address: i64, // 1 for yes
     disabled_at: Option<i64>,
     created_at: i64,
+    status_index: Option<i64>,
+    without_status: i64, // 1 for yes
 }
 
 #[derive(sqlx::FromRow)]
@@ -45,7 +49,7 @@ pub async fn list(db: &Db) -> Result<Vec<Client>, StorageError> {
         db,
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                trust_user_address, disabled_at, created_at
+                trust_user_address, disabled_at, created_at, status_index, without_status
          from clients order by id"
     );
     let secrets: Vec<SecretRow> = rows!(
@@ -74,7 +78,7 @@ pub async fn find(tx: &mut Tx, id: &ClientId) -> Result<Option<Client>, StorageE
         &mut *tx,
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                trust_user_address, disabled_at, created_at
+                trust_user_address, disabled_at, created_at, status_index, without_status
          from clients where id = $1",
         id.as_str()
     );
@@ -101,8 +105,8 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
     execute!(
         tx,
         "insert into clients (id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                              disabled_at, created_at, trust_user_address)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                              disabled_at, created_at, trust_user_address, status_index, without_status)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         client.id.as_str(),
         registration.name.as_deref(),
         joined(&registration.grant_types),
@@ -115,6 +119,8 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
         client.disabled_at.map(Timestamp::as_secs),
         client.created_at.as_secs(),
         i64::from(registration.trust_user_address),
+        stored(client.status_index),
+        i64::from(!registration.status),
     );
     set_secrets(tx, &client.id, &client.secrets).await
 }
@@ -125,7 +131,8 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
     let changed = execute!(
         &mut *tx,
         "update clients set name = $2, grant_types = $3, scope = $4, audience = $5, auth_methods = $6,
-                            access_ttl = $7, refresh_ttl = $8, alg = $9, trust_user_address = $10
+                            access_ttl = $7, refresh_ttl = $8, alg = $9, trust_user_address = $10,
+                            without_status = $11
          where id = $1",
         id.as_str(),
         registration.name.as_deref(),
@@ -137,6 +144,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         registration.refresh_ttl.map(Ttl::as_secs),
         registration.alg.map(|alg| alg.as_str()),
         i64::from(registration.trust_user_address),
+        i64::from(!registration.status),
     );
     Ok(changed == 1)
 }
@@ -165,7 +173,32 @@ pub async fn set_secrets(tx: &mut Tx, id: &ClientId, secrets: &[ClientSecret]) -
     Ok(())
 }
 
-/// Switches a client off; `false` if there is none.
+/// Revokes the tokens that a client got for itself, and gives it the index `fresh` for those to come; `false` if there is
+/// none. Bumps [`Subject::Clients`] and [`Subject::Revocations`] first.
+pub async fn cut_off(
+    tx: &mut Tx,
+    id: &ClientId,
+    fresh: StatusIndex,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    bump(tx, Subject::Clients).await?;
+    bump(tx, Subject::Revocations).await?;
+    execute!(
+        &mut *tx,
+        "insert into revocations (status_index, revision, expires_at)
+         select status_index, (select value from revisions where subject = 'revocations'),
+                $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
+         from clients where id = $1
+         on conflict (status_index) do nothing",
+        id.as_str(),
+        now.plus(KEEP).as_secs(),
+    );
+    let changed =
+        execute!(tx, "update clients set status_index = $2 where id = $1", id.as_str(), stored(fresh));
+    Ok(changed == 1)
+}
+
+/// Switches a client off; `false` if there is none. [`cut_off`] does the rest.
 pub async fn disable(tx: &mut Tx, id: &ClientId, at: Timestamp) -> Result<bool, StorageError> {
     bump(tx, Subject::Clients).await?;
     let changed =
@@ -205,10 +238,12 @@ impl ClientRow {
                 refresh_ttl: self.refresh_ttl.map(ttl).transpose()?,
                 alg: self.alg.as_deref().map(parse).transpose()?,
                 trust_user_address: self.trust_user_address != 0,
+                status: self.without_status == 0,
             },
             secrets,
             disabled_at: self.disabled_at.map(Timestamp::from_secs),
             created_at: Timestamp::from_secs(self.created_at),
+            status_index: status_index(self.status_index)?,
         })
     }
 }

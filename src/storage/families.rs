@@ -8,6 +8,8 @@ use crate::model::user::User;
 use super::clients::{audience_from, audience_json, parse};
 use super::db::{Conn, Tx, execute, row, rows};
 use super::error::StorageError;
+use super::revisions::{Subject, bump};
+use super::revocations::{KEEP, status_index, stored};
 use super::users::UserColumns;
 
 #[derive(sqlx::FromRow)]
@@ -27,6 +29,7 @@ struct FamilyRow {
     auth_time: i64,
     rotated_at_ms: i64,
     expires_at: i64,
+    status_index: Option<i64>,
     revoked_at: Option<i64>,
     revoked_reason: Option<String>,
 }
@@ -50,7 +53,8 @@ pub async fn find(on: impl Into<Conn<'_>>, id: FamilyId) -> Result<Option<Family
         on,
         FamilyRow,
         "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
+                revoked_reason
          from families where id = $1",
         id.to_string()
     );
@@ -74,8 +78,8 @@ pub async fn find_with_user(
         on,
         OwnedRow,
         "select families.id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason,
-                username, email, name, password_hash, disabled_at, created_at, last_login_at,
+                strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
+                revoked_reason, username, email, name, password_hash, disabled_at, created_at, last_login_at,
                 (select string_agg(role, ' ') from user_roles where user_roles.user_id = users.id) as roles
          from families join users on users.id = families.user_id where families.id = $1",
         id.to_string()
@@ -100,7 +104,8 @@ pub async fn list(
             on,
             FamilyRow,
             "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
+                    revoked_reason
              from families where user_id = $2 and expires_at > $1 order by auth_time desc, id",
             now.as_secs(),
             id.to_string()
@@ -109,7 +114,8 @@ pub async fn list(
             on,
             FamilyRow,
             "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
+                    revoked_reason
              from families where client_id = $2 and expires_at > $1 order by auth_time desc, id",
             now.as_secs(),
             id.as_str()
@@ -118,7 +124,8 @@ pub async fn list(
             on,
             FamilyRow,
             "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
+                    revoked_reason
              from families where id = $2 and expires_at > $1 order by auth_time desc, id",
             now.as_secs(),
             id.to_string()
@@ -127,7 +134,8 @@ pub async fn list(
             on,
             FamilyRow,
             "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
-                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, revoked_at, revoked_reason
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
+                    revoked_reason
              from families where expires_at > $1 order by auth_time desc, id",
             now.as_secs()
         ),
@@ -138,10 +146,11 @@ pub async fn list(
 /// Begins a family; `false` if its client was switched off or deleted meanwhile.
 pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> {
     let inserted = execute!(
-        tx,
+        &mut *tx,
         "insert into families (id, client_id, user_id, requested, granted, audience, secret, generation, retries,
-                               source, strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at)
-         select $1, clients.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+                               source, strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at,
+                               status_index)
+         select $1, clients.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
          from clients where clients.id = $2 and clients.disabled_at is null",
         family.id.to_string(),
         family.client_id.as_str(),
@@ -158,8 +167,20 @@ pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> 
         family.auth_time.as_secs(),
         family.rotated_at.as_millis(),
         family.expires_at.as_secs(),
+        stored(family.status_index),
     );
-    Ok(inserted == 1)
+    if inserted != 1 {
+        return Ok(false);
+    }
+    // On Postgres the statement may have seen the client as it was before it was switched off. But then its foreign key
+    // has waited for the change of the client's status index, and another statement sees what came of it.
+    let enabled: Option<(i64,)> = row!(
+        tx,
+        (i64,),
+        "select count(*) from clients where id = $1 and disabled_at is null",
+        family.client_id.as_str()
+    );
+    Ok(enabled == Some((1,)))
 }
 
 /// Redeems the live token of `generation`: makes the next generation the live one. `false` if it is not the live
@@ -209,16 +230,19 @@ pub async fn record_retry(
     Ok(changed == 1)
 }
 
-/// Ends the families that are meant and not ended yet; gives their number.
+/// Ends the families that are meant and not ended yet, and revokes their tokens; gives the number of families.
+///
+/// Its first statement bumps [`Subject::Revocations`]. Whoever locks rows that others lock after it, does so before.
 pub async fn revoke(
     tx: &mut Tx,
     which: Which<'_>,
     reason: RevocationReason,
     now: Timestamp,
 ) -> Result<u64, StorageError> {
-    Ok(match which {
+    bump(tx, Subject::Revocations).await?;
+    let ended = match which {
         Which::User(id) => execute!(
-            tx,
+            &mut *tx,
             "update families set revoked_at = $1, revoked_reason = $2
              where user_id = $3 and revoked_at is null and expires_at > $1",
             now.as_secs(),
@@ -226,7 +250,7 @@ pub async fn revoke(
             id.to_string()
         ),
         Which::Client(id) => execute!(
-            tx,
+            &mut *tx,
             "update families set revoked_at = $1, revoked_reason = $2
              where client_id = $3 and revoked_at is null and expires_at > $1",
             now.as_secs(),
@@ -234,7 +258,7 @@ pub async fn revoke(
             id.as_str()
         ),
         Which::Family(id) => execute!(
-            tx,
+            &mut *tx,
             "update families set revoked_at = $1, revoked_reason = $2
              where id = $3 and revoked_at is null and expires_at > $1",
             now.as_secs(),
@@ -242,13 +266,69 @@ pub async fn revoke(
             id.to_string()
         ),
         Which::All => execute!(
-            tx,
+            &mut *tx,
             "update families set revoked_at = $1, revoked_reason = $2
              where revoked_at is null and expires_at > $1",
             now.as_secs(),
             reason.as_str()
         ),
-    })
+    };
+    if ended > 0 {
+        revoke_tokens(tx, which, now).await?;
+    }
+    Ok(ended)
+}
+
+/// Revokes the status indexes of the families that are meant and ended at `now`.
+async fn revoke_tokens(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<(), StorageError> {
+    // A statement of its own, after the other: it sees every family that the other one has ended.
+    let kept_from = now.plus(KEEP).as_secs();
+    match which {
+        Which::User(id) => execute!(
+            tx,
+            "insert into revocations (status_index, revision, expires_at)
+             select status_index, (select value from revisions where subject = 'revocations'),
+                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
+             from families where user_id = $3 and revoked_at = $1
+             on conflict (status_index) do nothing",
+            now.as_secs(),
+            kept_from,
+            id.to_string()
+        ),
+        Which::Client(id) => execute!(
+            tx,
+            "insert into revocations (status_index, revision, expires_at)
+             select status_index, (select value from revisions where subject = 'revocations'),
+                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
+             from families where client_id = $3 and revoked_at = $1
+             on conflict (status_index) do nothing",
+            now.as_secs(),
+            kept_from,
+            id.as_str()
+        ),
+        Which::Family(id) => execute!(
+            tx,
+            "insert into revocations (status_index, revision, expires_at)
+             select status_index, (select value from revisions where subject = 'revocations'),
+                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
+             from families where id = $3 and revoked_at = $1
+             on conflict (status_index) do nothing",
+            now.as_secs(),
+            kept_from,
+            id.to_string()
+        ),
+        Which::All => execute!(
+            tx,
+            "insert into revocations (status_index, revision, expires_at)
+             select status_index, (select value from revisions where subject = 'revocations'),
+                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
+             from families where revoked_at = $1
+             on conflict (status_index) do nothing",
+            now.as_secs(),
+            kept_from
+        ),
+    };
+    Ok(())
 }
 
 /// Families that ended by reuse and are not in the audit yet, at most a hundred.
@@ -317,6 +397,7 @@ impl FamilyRow {
             auth_time: Timestamp::from_secs(self.auth_time),
             rotated_at: Timestamp::from_millis(self.rotated_at_ms),
             expires_at: Timestamp::from_secs(self.expires_at),
+            status_index: status_index(self.status_index)?,
             revoked,
         })
     }

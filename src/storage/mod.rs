@@ -18,6 +18,7 @@ pub mod migrate;
 pub mod private_file;
 pub mod readers;
 pub mod revisions;
+pub mod revocations;
 pub mod roles;
 pub mod root_keys;
 pub mod signing_keys;

@@ -1,6 +1,9 @@
-//! One number for each thing that servers keep in memory, bumped with every change to it.
+//! One number for each thing that servers keep in memory, bumped with every change to it. The number of status indexes
+//! is one of them: it grows by as many as are handed out.
 
-use super::db::{Conn, Tx, execute, rows};
+use crate::model::status::StatusIndex;
+
+use super::db::{Conn, Tx, execute, row, rows};
 use super::error::StorageError;
 
 /// Something that servers keep in memory.
@@ -12,6 +15,8 @@ pub enum Subject {
     Roles,
     /// Signing keys.
     Keys,
+    /// Revoked status indexes.
+    Revocations,
 }
 
 impl Subject {
@@ -20,6 +25,7 @@ impl Subject {
             Self::Clients => "clients",
             Self::Roles => "roles",
             Self::Keys => "keys",
+            Self::Revocations => "revocations",
         }
     }
 }
@@ -33,20 +39,43 @@ pub struct Revisions {
     pub roles: i64,
     /// Of keys.
     pub keys: i64,
+    /// Of revoked status indexes.
+    pub revocations: i64,
+    /// How many status indexes have been handed out.
+    pub status_indexes: i64,
 }
 
 /// Reads them all at once.
 pub async fn read(on: impl Into<Conn<'_>>) -> Result<Revisions, StorageError> {
     let found: Vec<(String, i64)> = rows!(on, (String, i64), "select subject, value from revisions");
-    let of = |subject: Subject| {
-        found.iter().find(|(name, _)| name == subject.as_str()).map_or(0, |(_, value)| *value)
-    };
-    Ok(Revisions { clients: of(Subject::Clients), roles: of(Subject::Roles), keys: of(Subject::Keys) })
+    let of = |subject: &str| found.iter().find(|(name, _)| name == subject).map_or(0, |(_, value)| *value);
+    Ok(Revisions {
+        clients: of(Subject::Clients.as_str()),
+        roles: of(Subject::Roles.as_str()),
+        keys: of(Subject::Keys.as_str()),
+        revocations: of(Subject::Revocations.as_str()),
+        status_indexes: of("status_indexes"),
+    })
 }
 
 /// Says that `subject` changed; part of the transaction that changes it, and its first statement: whoever changes a
-/// subject waits here for whoever else does, so that two never wait for each other's rows.
+/// subject waits here for whoever else does, so that two never wait for each other's rows. Of two subjects, in the order
+/// of [`Subject`].
 pub async fn bump(tx: &mut Tx, subject: Subject) -> Result<(), StorageError> {
     execute!(tx, "update revisions set value = value + 1 where subject = $1", subject.as_str());
     Ok(())
+}
+
+/// Hands out `count` status indexes, from the number that is given on; `None` if so many are not left. No number is ever
+/// handed out twice: what a crash loses is lost.
+pub async fn take_status_indexes(tx: &mut Tx, count: u32) -> Result<Option<u64>, StorageError> {
+    let taken: Option<(i64,)> = row!(
+        tx,
+        (i64,),
+        "update revisions set value = value + $1 where subject = 'status_indexes' and value + $1 <= $2
+         returning value - $1",
+        i64::from(count),
+        StatusIndex::END as i64,
+    );
+    taken.map(|(first,)| u64::try_from(first).map_err(StorageError::corrupt)).transpose()
 }

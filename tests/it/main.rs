@@ -34,6 +34,7 @@ mod refresh_bounds;
 mod refresh_model;
 mod requests;
 mod reseal;
+mod revocations;
 mod rolling_restart;
 mod rules;
 mod signing_keys;
@@ -46,6 +47,7 @@ mod storage_audit;
 mod storage_families;
 mod storage_keys;
 mod storage_logins;
+mod storage_revocations;
 mod support;
 mod support_works;
 mod throttle;
@@ -92,6 +94,7 @@ fn main() -> std::process::ExitCode {
         refresh_model::trials(),
         requests::trials(),
         reseal::trials(),
+        revocations::trials(),
         rolling_restart::trials(),
         rules::trials(),
         signing_keys::trials(),
@@ -104,6 +107,7 @@ fn main() -> std::process::ExitCode {
         storage_families::trials(),
         storage_keys::trials(),
         storage_logins::trials(),
+        storage_revocations::trials(),
         support_works::trials(),
         throttle::trials(),
         throttle_attacks::trials(),

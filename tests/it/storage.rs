@@ -8,6 +8,7 @@ use grantd::model::id::{ClientId, UserId};
 use grantd::model::key::SigningAlgorithm;
 use grantd::model::role::Role;
 use grantd::model::secret::HashedSecret;
+use grantd::model::status::StatusIndex;
 use grantd::model::time::{Timestamp, Ttl};
 use grantd::model::user::User;
 use grantd::storage::{Db, StorageError, clients, roles, users};
@@ -38,6 +39,10 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_secs(seconds)
 }
 
+pub(crate) fn status_index(number: u64) -> StatusIndex {
+    StatusIndex::new(number).expect("there are so many")
+}
+
 /// The database itself, without an app around it.
 pub(crate) async fn open(database: &TestDatabase) -> Db {
     Db::open(&database.location(), None).await.expect("a database that opens")
@@ -66,6 +71,9 @@ pub(crate) fn client(id: &str) -> Client {
         secrets: Vec::new(),
         disabled_at: None,
         created_at: at(0),
+        status_index: status_index(
+            id.bytes().fold(0, |n, byte| (n * 131 + u64::from(byte)) % StatusIndex::END),
+        ),
     }
 }
 
@@ -89,6 +97,7 @@ fn rich_client(id: &str) -> Client {
             refresh_ttl: Some(Ttl::from_secs(u32::MAX)),
             alg: Some(SigningAlgorithm::EdDsa),
             trust_user_address: true,
+            status: false,
         },
         secrets: vec![
             secret(HashedSecret::Hmac(std::array::from_fn(|i| 255 - i as u8)), 9, None),
@@ -401,6 +410,7 @@ fn every_public_function_of_the_storage_is_in_the_suite() {
         include_str!("storage_families.rs"),
         include_str!("storage_keys.rs"),
         include_str!("storage_logins.rs"),
+        include_str!("storage_revocations.rs"),
     ];
     let suite = suite.concat();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");

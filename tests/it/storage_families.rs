@@ -8,7 +8,7 @@ use grantd::storage::families::Which;
 use grantd::storage::{Db, StorageError, clients, families, installation, users};
 use tokio::task::JoinSet;
 
-use crate::storage::{ODD, at, client, open, user, user_id, write};
+use crate::storage::{ODD, at, client, open, status_index, user, user_id, write};
 use crate::support::database::TestDatabase;
 use crate::support::runner::trials;
 
@@ -52,6 +52,7 @@ pub(crate) fn family(number: u8, client: &str, user: u8) -> Family {
         auth_time: at(1000),
         rotated_at: at(1000),
         expires_at: at(5000),
+        status_index: status_index(number.into()),
         revoked: None,
     }
 }
@@ -59,7 +60,7 @@ pub(crate) fn family(number: u8, client: &str, user: u8) -> Family {
 /// [`Family`] shows little of itself; this shows what differs.
 fn whole(family: &Family) -> impl PartialEq + std::fmt::Debug + use<> {
     let f = family.clone();
-    let times = (f.auth_time, f.rotated_at, f.expires_at, f.revoked);
+    let times = (f.auth_time, f.rotated_at, f.expires_at, f.revoked, f.status_index);
     let counts = (f.generation, f.retries, f.strange);
     (f.id, f.client_id, f.user_id, f.requested, f.granted, f.audience, f.secret.0, counts, f.source, times)
 }

@@ -4,8 +4,10 @@
 use grantd::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
 use grantd::model::role::Role;
 use grantd::model::secret::PlainSecret;
+use grantd::model::session::RevocationReason;
 use grantd::model::time::Ttl;
 use grantd::storage::db::Location;
+use grantd::storage::families::Which;
 use grantd::storage::health::{self, Outlook};
 use grantd::storage::revisions::{Revisions, Subject};
 use grantd::storage::root_keys::SealedRootKey;
@@ -16,7 +18,7 @@ use grantd::storage::{
 };
 use tokio::task::JoinSet;
 
-use crate::storage::{ODD, at, client, open, role, user, user_id, write};
+use crate::storage::{ODD, at, client, open, role, status_index, user, user_id, write};
 use crate::support::database::TestDatabase;
 use crate::support::relay::{Relay, Weather};
 use crate::support::runner::trials;
@@ -51,7 +53,7 @@ fn key(kid: &str, algorithm: SigningAlgorithm, state: KeyState) -> StoredKey {
     StoredKey { info, sealed: (0..=255).collect() }
 }
 
-fn active(kid: &str, algorithm: SigningAlgorithm) -> StoredKey {
+pub(crate) fn active(kid: &str, algorithm: SigningAlgorithm) -> StoredKey {
     key(kid, algorithm, KeyState::Active { since: at(5) })
 }
 
@@ -68,7 +70,7 @@ async fn states(db: &Db) -> Vec<(String, KeyState)> {
     keys.into_iter().map(|key| (key.info.kid.to_string(), key.info.state)).collect()
 }
 
-const ES256: SigningAlgorithm = SigningAlgorithm::Es256;
+pub(crate) const ES256: SigningAlgorithm = SigningAlgorithm::Es256;
 
 async fn a_key_reads_back_as_it_was_written_through_all_its_states(database: TestDatabase) {
     let db = open(&database).await;
@@ -191,10 +193,13 @@ async fn changes_of_keys_at_once_wait_for_each_other_and_none_fails(database: Te
 }
 
 async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(database: TestDatabase) {
-    const NONE: Revisions = Revisions { clients: 0, roles: 0, keys: 0 };
+    const NONE: Revisions = Revisions { clients: 0, roles: 0, keys: 0, revocations: 0, status_indexes: 0 };
     const CLIENTS: Revisions = Revisions { clients: 1, ..NONE };
     const ROLES: Revisions = Revisions { roles: 1, ..NONE };
     const KEYS: Revisions = Revisions { keys: 1, ..NONE };
+    const REVOCATIONS: Revisions = Revisions { revocations: 1, ..NONE };
+    const CUT_OFF: Revisions = Revisions { clients: 1, ..REVOCATIONS };
+    const INDEXES: Revisions = Revisions { status_indexes: 1, ..NONE };
 
     let db = open(&database).await;
     let (app, admin, mut seen) = (client("app"), role("admin", "x"), NONE);
@@ -208,6 +213,8 @@ async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(datab
                 clients: bumped(now.clients, seen.clients),
                 roles: bumped(now.roles, seen.roles),
                 keys: bumped(now.keys, seen.keys),
+                revocations: bumped(now.revocations, seen.revocations),
+                status_indexes: bumped(now.status_indexes, seen.status_indexes),
             };
             assert_eq!(change, $expected, "{}", stringify!($($write)*));
             seen = now;
@@ -219,6 +226,9 @@ async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(datab
     bumps!(CLIENTS: clients::set_secrets(&app.id, &[]));
     bumps!(CLIENTS: clients::disable(&app.id, at(1)));
     bumps!(CLIENTS: clients::enable(&app.id));
+    bumps!(CUT_OFF: clients::cut_off(&app.id, status_index(7), at(1)));
+    bumps!(REVOCATIONS: families::revoke(Which::All, RevocationReason::Operator, at(1)));
+    bumps!(INDEXES: revisions::take_status_indexes(1));
     bumps!(CLIENTS: clients::delete(&app.id));
     bumps!(ROLES: roles::insert(&admin));
     bumps!(ROLES: roles::update(&Role { description: Some(ODD.into()), ..admin.clone() }));

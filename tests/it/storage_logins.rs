@@ -48,8 +48,8 @@ async fn stands(db: &Db, key: &CounterKey) -> Counter {
     found.remove(0).1
 }
 
-async fn failures_that_an_older_version_counted_still_count(database: TestDatabase) {
-    let db = open(&database).await;
+/// Migrates with everything that was there before the migration `until`.
+pub(crate) async fn older_schema(database: &TestDatabase, db: &Db, until: &str) {
     let folder = match database.kind {
         DatabaseKind::Sqlite => "migrations/sqlite",
         DatabaseKind::Postgres => "migrations/postgres",
@@ -57,22 +57,31 @@ async fn failures_that_an_older_version_counted_still_count(database: TestDataba
     let older = tempfile::tempdir().expect("a temporary directory");
     for file in Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).read_dir().expect("migrations") {
         let file = file.expect("an entry");
-        if file.file_name().to_string_lossy().as_ref() < "0003" {
+        if file.file_name().to_string_lossy().as_ref() < until {
             std::fs::copy(file.path(), older.path().join(file.file_name())).expect("copied");
         }
     }
     let migrator = Migrator::new(older.path()).await.expect("migrations");
+    match db {
+        Db::Sqlite { write, .. } => migrator.run(write).await.expect("migrated"),
+        Db::Postgres(lender) => {
+            migrator.run(&mut lender.connect().await.expect("a connection")).await.expect("migrated");
+        }
+    }
+}
+
+async fn failures_that_an_older_version_counted_still_count(database: TestDatabase) {
+    let db = open(&database).await;
+    older_schema(&database, &db, "0003").await;
     const COUNTED: &str = "insert into login_failures (account, source, count, first_at, last_at)
                            values ($1, 'client app', 7, 100, 200)";
     let account: [u8; 32] = pair(9, "").account.expect("an account");
     match &db {
         Db::Sqlite { write, .. } => {
-            migrator.run(write).await.expect("migrated");
             sqlx::query(COUNTED).bind(&account[..]).execute(write).await.expect("counted");
         }
         Db::Postgres(lender) => {
             let pool = &mut lender.connect().await.expect("a connection");
-            migrator.run(&mut *pool).await.expect("migrated");
             sqlx::query(COUNTED).bind(&account[..]).execute(pool).await.expect("counted");
         }
     }

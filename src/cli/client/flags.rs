@@ -36,12 +36,28 @@ pub(super) struct RegistrationFlags {
     /// Whether Grantd-User-Address of its logins is believed, for the throttle of failed ones [default: false]
     #[arg(long, value_name = "true|false")]
     trust_user_address: Option<bool>,
+    /// Leave out of its tokens where their status is, for the smallest ones: only introspection sees them revoked
+    #[arg(long, conflicts_with = "status")]
+    no_status: bool,
+    /// Let its tokens say where their status is, so that everybody sees them revoked [default]
+    #[arg(long)]
+    status: bool,
 }
 
 impl RegistrationFlags {
     pub(super) fn names_nothing(&self) -> bool {
-        let Self { name, scope, audiences, auth_methods, access_ttl, refresh_ttl, alg, trust_user_address } =
-            self;
+        let Self {
+            name,
+            scope,
+            audiences,
+            auth_methods,
+            access_ttl,
+            refresh_ttl,
+            alg,
+            trust_user_address,
+            no_status,
+            status,
+        } = self;
         name.is_none()
             && scope.is_none()
             && audiences.is_empty()
@@ -50,6 +66,7 @@ impl RegistrationFlags {
             && refresh_ttl.is_none()
             && alg.is_none()
             && trust_user_address.is_none()
+            && !(*no_status || *status)
     }
 
     /// The registration with what is named replaced.
@@ -65,6 +82,7 @@ impl RegistrationFlags {
             refresh_ttl: self.refresh_ttl.map_or(old.refresh_ttl, OrNothing::into_option),
             alg: self.alg.map_or(old.alg, OrNothing::into_option),
             trust_user_address: self.trust_user_address.unwrap_or(old.trust_user_address),
+            status: self.status || (old.status && !self.no_status),
         }
     }
 }
@@ -100,6 +118,7 @@ mod tests {
             auth_methods: vec![AuthMethod::None],
             access_ttl: Some("".parse().expect("nothing")),
             alg: Some("RS256".parse().expect("an algorithm")),
+            no_status: true,
             ..RegistrationFlags::default()
         };
 
@@ -111,5 +130,8 @@ mod tests {
         assert_eq!(changed.auth_methods, [AuthMethod::None]);
         assert_eq!(changed.access_ttl, None);
         assert_eq!(changed.alg, Some(SigningAlgorithm::Rs256));
+        assert!(!changed.status);
+        let back = RegistrationFlags { status: true, ..RegistrationFlags::default() };
+        assert!(back.laid_over(changed).status);
     }
 }

@@ -56,6 +56,7 @@ pub(super) struct ClientView {
     #[serde(skip_serializing_if = "Option::is_none")]
     alg: Option<&'static str>,
     trust_user_address: bool,
+    status: bool,
     enabled: bool,
     created_at: String,
 }
@@ -80,6 +81,7 @@ impl ClientView {
             refresh_ttl: registration.refresh_ttl.map(|ttl| ttl.to_string()),
             alg: registration.alg.map(|alg| alg.as_str()),
             trust_user_address: registration.trust_user_address,
+            status: registration.status,
             enabled: client.is_enabled(),
             created_at: client.created_at.rfc3339(),
         }
@@ -130,6 +132,7 @@ mod tests {
     use super::*;
     use crate::model::client::Registration;
     use crate::model::key::SigningAlgorithm;
+    use crate::model::status::StatusIndex;
     use crate::model::time::{Timestamp, Ttl};
 
     fn client() -> Client {
@@ -145,6 +148,7 @@ mod tests {
             secrets: Vec::new(),
             disabled_at: None,
             created_at: Timestamp::from_secs(1_700_000_000),
+            status_index: StatusIndex::new(0).expect("there"),
         }
     }
 
@@ -163,7 +167,8 @@ mod tests {
                 "grant_types": ["password", "refresh_token"], "scope": "a b",
                 "audience": ["https://api.example"],
                 "token_endpoint_auth_methods": ["client_secret_basic"],
-                "trust_user_address": false, "enabled": true, "created_at": "2023-11-14T22:13:20Z",
+                "trust_user_address": false, "status": true, "enabled": true,
+                "created_at": "2023-11-14T22:13:20Z",
             })
         );
     }
