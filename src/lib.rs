@@ -94,6 +94,9 @@
 //! | a storm of logins starves everything else | threads of their own at low priority, a bounded queue with a deadline ([`passwords`]) |
 //! | a caller chooses the address that it is counted under | only `server.trusted_proxies` are believed ([`http::client_address`]), only trusted clients state one ([`protocol::user_address`]) |
 //! | a client secret is guessed by the time its comparison takes | HMAC first, then constant time, the same for unknown clients ([`app::client_secrets`]) |
+//! | a client assertion is caught and sent again, also to another instance | its `jti` is used up by one conditional insert, after its signature ([`storage::used_ids`], [`app::authenticate_client`]) |
+//! | an assertion for another server is passed on to this one | its audience is this issuer alone ([`protocol::client_assertion`]) |
+//! | an assertion that chooses how it is checked: `none`, HS256 with the public key, a key in its header | the registered key alone says the algorithm ([`keys::public_keys`]); two readings of one JSON are refused ([`model::strict_json`]) |
 //! | a forged token: `alg: none`, another key's `kid`, another issuer's | the key alone says the algorithm, every claim is asked for ([`keys::verification`]) |
 //! | a token that verifiers do not know the key of | [`signs_from`](protocol::key_schedule::signs_from) and `publish_before` ([`protocol::key_schedule`]) |
 //! | two instances rotate keys at once | compare-and-set statements and unique indexes ([`storage::signing_keys`]) |

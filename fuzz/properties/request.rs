@@ -152,7 +152,9 @@ fn check_presented(headers: &[&[u8]], params: &Params) {
     };
     // RFC 6749 §2.3: one method in each request. A second one must never decide who the client is.
     let (id, secret) = (params.value("client_id"), params.value("client_secret"));
-    assert!(params.value("client_assertion").is_none() && params.value("client_assertion_type").is_none());
+    let asserts =
+        params.value("client_assertion").is_some() && params.value("client_assertion_type").is_some();
+    assert_eq!(asserts, matches!(presented, Presented::Assertion { .. }));
     assert_eq!(presented.header_used(), headers.len() == 1);
     match &presented {
         Presented::Basic { decoded, raw } => {
@@ -163,6 +165,10 @@ fn check_presented(headers: &[&[u8]], params: &Params) {
         Presented::Post(pair) => {
             assert!(headers.is_empty());
             assert_eq!((id, secret), (Some(pair.client_id.as_str()), Some(pair.secret.expose())));
+        }
+        Presented::Assertion { client_id, .. } => {
+            assert!(headers.is_empty());
+            assert_eq!((id, secret), (client_id.as_deref(), None));
         }
         Presented::Public { client_id } => {
             assert!(headers.is_empty());

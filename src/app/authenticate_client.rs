@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::keys::CompactJws;
 use crate::model::client::{AuthMethod, Client};
 use crate::model::id::ClientId;
 use crate::model::secret::{HashedSecret, PlainSecret, judge_foreign_secret};
 use crate::passwords::Verdict;
+use crate::protocol::client_assertion::{self, Expected};
 use crate::protocol::client_auth::{Pair, Presented};
 use crate::protocol::error::{ClientAuthFailure, TokenError};
 
@@ -16,8 +18,9 @@ use super::exchange::network_of;
 use super::login::pool_error;
 use super::throttle::{Attempt, End, Guess, Standing, Whose};
 use super::to_its_end::{Caller, to_its_end};
+use super::used_once::{Once, use_up};
 
-/// Proof that a client is who it says: by its secret, or by being registered as one that has none.
+/// Proof that a client is who it says: by its secret or its key, or by being registered as one that has none.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedClient(Arc<Client>);
 
@@ -28,7 +31,8 @@ impl AuthenticatedClient {
     }
 }
 
-/// Checks what a request presents. Unknown clients, wrong secrets and wrong methods are one error to the outside.
+/// Checks what a request presents. Unknown clients, wrong secrets, bad assertions and wrong methods are one error to the
+/// outside.
 pub async fn authenticate_client(
     app: &Arc<App>,
     presented: &Presented,
@@ -45,6 +49,9 @@ pub async fn authenticate_client(
                 (Err(_), Some(raw)) => check_pair(app, raw, method, source).await?,
                 (checked, _) => checked,
             }
+        }
+        Presented::Assertion { assertion, client_id } => {
+            check_assertion(app, assertion, client_id.as_deref()).await?
         }
     };
     checked.map(AuthenticatedClient).map_err(|cause| TokenError::Client { cause, header_used })
@@ -148,6 +155,51 @@ async fn guess_weak(
     }
     attempt.end(end, Whose::Client(id)).await?;
     Ok(end == End::Right)
+}
+
+/// RFC 7523 §3. What the assertion says is used for finding its key, and for nothing else before its signature holds.
+/// Which clients exist can be told from how long that takes; a client id is no secret (RFC 6749 §2.2).
+async fn check_assertion(
+    app: &App,
+    assertion: &PlainSecret,
+    client_id: Option<&str>,
+) -> Result<Checked, TokenError> {
+    let jws = match CompactJws::read(assertion.expose(), client_assertion::LONGEST) {
+        Ok(jws) => jws,
+        Err(why) => return Ok(Err(ClientAuthFailure::UnreadableAssertion(why.as_str()))),
+    };
+    let claimed = client_assertion::claimed_client(&jws.claims);
+    let Some(client) = claimed.and_then(|id| find(app, id)) else {
+        return Ok(Err(ClientAuthFailure::Unknown));
+    };
+    // RFC 7521 §4.2.
+    if client_id.is_some_and(|id| id != client.id.as_str()) {
+        return Ok(Err(ClientAuthFailure::AssertionClient));
+    }
+    let directory = app.directory.load();
+    let Some(keys) = directory.client_keys(&client.id) else {
+        return Ok(Err(ClientAuthFailure::Method));
+    };
+    if let Err(why) = keys.verify(&jws) {
+        return Ok(Err(ClientAuthFailure::AssertionSignature(why.as_str())));
+    }
+
+    let expected = Expected { issuer: &app.policy.issuer, client: &client.id, now: app.clock.now() };
+    let proof = match client_assertion::judge(&jws.header, &jws.claims, &expected) {
+        Ok(proof) => proof,
+        Err(why) => return Ok(Err(ClientAuthFailure::RefusedAssertion(why))),
+    };
+    if let Err(why) = may_act(&client, AuthMethod::PrivateKeyJwt) {
+        return Ok(Err(why));
+    }
+
+    // Last, so that nobody but the client uses its ids up. While the database is away none is good: what two instances
+    // took without it, they would take twice.
+    let once = Once::ClientAssertion { client: client.id.as_str(), jti: proof.jti };
+    if !use_up(app, once, proof.expires_at).await? {
+        return Ok(Err(ClientAuthFailure::ReplayedAssertion));
+    }
+    Ok(Ok(client))
 }
 
 /// The client that is claimed. Named in the log from here on, also when it fails to prove itself: whose secret is

@@ -7,13 +7,14 @@ use crate::model::login_attempts::CounterKind;
 use crate::model::time::{Timestamp, Ttl};
 use crate::protocol::throttle::{DAY, KNOWN_FOR};
 use crate::storage::revisions::{self, Revisions};
-use crate::storage::{families, known_sources, login_attempts, revocations, root_keys};
+use crate::storage::{families, known_sources, login_attempts, revocations, root_keys, used_ids};
 
 use super::App;
 use super::clock::Steadiness;
 use super::database_health::Use;
 use super::directory::Directory;
 use super::error::AdminError;
+use super::used_once::KEEP_USED;
 
 /// Changes by anyone are obeyed within a second; most of it is kept for a slow reading.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
@@ -121,8 +122,8 @@ impl App {
         }
     }
 
-    /// Deletes families, revocations, failed logins and known sources whose time is over at `now`, and failed logins that
-    /// are too many.
+    /// Deletes families, revocations, failed logins, known sources and used ids whose time is over at `now`, and failed
+    /// logins that are too many.
     pub async fn purge(&self, now: Timestamp) -> Result<(), AdminError> {
         let mut tx = self.db.begin().await?;
         let over = now.minus(KEEP_ENDED);
@@ -132,6 +133,7 @@ impl App {
         let revocations = revocations::purge(&mut tx, now).await?;
         let sources = known_sources::purge(&mut tx, now.minus(KNOWN_FOR)).await?;
         root_keys::purge(&mut tx, now).await?;
+        let used = used_ids::purge(&mut tx, now.minus(KEEP_USED)).await?;
         tx.commit().await?;
         self.forget_revocations(now).await;
         let mut failures = 0;
@@ -143,8 +145,8 @@ impl App {
             failures += login_attempts::keep_newest(&mut tx, kind, most_counters(kind)).await?;
             tx.commit().await?;
         }
-        if families + revocations + sources + failures > 0 {
-            tracing::debug!(families, revocations, sources, failures, "deleted what is over");
+        if families + revocations + sources + failures + used > 0 {
+            tracing::debug!(families, revocations, sources, failures, used, "deleted what is over");
         }
         Ok(())
     }

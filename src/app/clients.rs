@@ -1,7 +1,8 @@
 //! Registered clients: the operator's use cases.
 
+use crate::keys::public_keys::is_sound;
 use crate::model::audit::{Act, Change};
-use crate::model::client::{AuthMethod, Client, ClientSecret, Registration};
+use crate::model::client::{Client, ClientSecret, Registration};
 use crate::model::id::ClientId;
 use crate::model::resource::Audience;
 use crate::model::secret::{HashedSecret, PlainSecret};
@@ -21,13 +22,13 @@ use super::{App, random};
 pub struct WithSecret {
     /// The client.
     pub client: Client,
-    /// Its secret; `None` for a public client.
+    /// Its secret; `None` for a client without one.
     pub secret: Option<PlainSecret>,
 }
 
 impl App {
-    /// Registers a client. Without an id it gets a random one, without a secret a generated one (a public client
-    /// has none).
+    /// Registers a client. Without an id it gets a random one, without a secret a generated one (none where no method
+    /// uses one).
     pub async fn create_client(
         &self,
         id: Option<ClientId>,
@@ -77,18 +78,18 @@ impl App {
         let mut client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let before = client.registration.clone();
         client.registration = checked(change(client.registration))?;
-        let public = client.is_public();
-        if public && hashed.is_some() {
-            return Err(AdminError::PublicClientSecret(id.to_string()));
+        let has_secret = client.registration.has_secret();
+        if !has_secret && hashed.is_some() {
+            return Err(AdminError::NoSecretMethod(id.to_string()));
         }
         clients::update(&mut tx, id, &client.registration).await?;
 
-        // A client that becomes confidential needs a secret; one that becomes public must not keep an old one.
+        // A client that begins to use a secret needs one; one that ceases to must not keep an old one.
         let replaced = if let Some(hashed) = hashed {
             Some((vec![ClientSecret { hashed, created_at: self.clock.now(), expires_at: None }], None))
-        } else if public && !client.secrets.is_empty() {
+        } else if !has_secret && !client.secrets.is_empty() {
             Some((Vec::new(), None))
-        } else if !public && client.secrets.is_empty() {
+        } else if has_secret && client.secrets.is_empty() {
             Some(self.secret_for(id, &client.registration, None).await?)
         } else {
             None
@@ -121,8 +122,8 @@ impl App {
     ) -> Result<PlainSecret, AdminError> {
         let now = self.clock.now();
         let known = self.find_client(id).await?;
-        if known.is_public() {
-            return Err(AdminError::PublicClientSecret(id.to_string()));
+        if !known.registration.has_secret() {
+            return Err(AdminError::NoSecretMethod(id.to_string()));
         }
         // Hashed before the transaction begins, so that a slow hash holds nobody up.
         let (new, secret) = self.secret_for(id, &known.registration, secret).await?;
@@ -130,8 +131,8 @@ impl App {
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Clients).await?;
         let client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-        if client.is_public() {
-            return Err(AdminError::PublicClientSecret(id.to_string()));
+        if !client.registration.has_secret() {
+            return Err(AdminError::NoSecretMethod(id.to_string()));
         }
         let expires_at = keep_old.filter(|keep| !keep.is_zero()).map(|keep| now.plus(keep));
         let old = client.secrets.into_iter().next().filter(|_| expires_at.is_some());
@@ -141,7 +142,7 @@ impl App {
         let old_until = secrets.iter().find_map(|secret| secret.expires_at);
         let live = secrets.len();
         self.commit(tx, &[Act::ClientSecretRotated { client: id.clone(), live, old_until }]).await?;
-        secret.ok_or_else(|| AdminError::PublicClientSecret(id.to_string()))
+        secret.ok_or_else(|| AdminError::NoSecretMethod(id.to_string()))
     }
 
     /// Switches a client off, which ends its sessions, or on again. Gives the number of sessions ended: none, and
@@ -209,10 +210,10 @@ impl App {
         registration: &Registration,
         brought: Option<PlainSecret>,
     ) -> Result<(Vec<ClientSecret>, Option<PlainSecret>), AdminError> {
-        let public = registration.auth_methods.contains(&AuthMethod::None);
+        let has_secret = registration.has_secret();
         let (hashed, secret) = match brought {
-            Some(_) if public => return Err(AdminError::PublicClientSecret(id.to_string())),
-            None if public => return Ok((Vec::new(), None)),
+            Some(_) if !has_secret => return Err(AdminError::NoSecretMethod(id.to_string())),
+            None if !has_secret => return Ok((Vec::new(), None)),
             Some(secret) => (hash_foreign(&self.secrets, &self.pool, &secret).await?, secret),
             None => {
                 let secret = generate();
@@ -251,6 +252,10 @@ fn checked(mut registration: Registration) -> Result<Registration, AdminError> {
     dedup(&mut registration.auth_methods);
     dedup::<Audience>(&mut registration.audience);
     registration.check()?;
+    let keys = registration.jwks.iter().flat_map(|set| set.keys()).enumerate();
+    if let Some((index, _)) = keys.into_iter().find(|(_, jwk)| !is_sound(jwk.key())) {
+        return Err(AdminError::UnsoundKey(index + 1));
+    }
     Ok(registration)
 }
 

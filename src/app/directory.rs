@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::keys::ClientKeys;
 use crate::model::client::Client;
 use crate::model::id::ClientId;
 use crate::model::key::SigningAlgorithm;
@@ -17,6 +18,8 @@ use crate::storage::{Db, StorageError, clients, roles};
 pub struct Directory {
     pub(crate) revisions: Revisions,
     clients: HashMap<ClientId, Arc<Client>>,
+    /// Of those that sign to authenticate; prepared once, not for each request.
+    keys: HashMap<ClientId, Arc<ClientKeys>>,
     table: RoleTable,
 }
 
@@ -25,8 +28,13 @@ impl Directory {
     pub(crate) async fn load(db: &Db, revisions: Revisions) -> Result<Self, StorageError> {
         let clients = clients::list(db).await?;
         let roles = roles::list(db).await?;
+        let keys = clients.iter().filter_map(|client| {
+            let keys = ClientKeys::new(client.registration.jwks.as_ref()?);
+            Some((client.id.clone(), Arc::new(keys)))
+        });
         Ok(Self {
             revisions,
+            keys: keys.collect(),
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             table: RoleTable::new(&roles),
         })
@@ -40,6 +48,11 @@ impl Directory {
     /// The client with this id.
     pub fn client(&self, id: &ClientId) -> Option<&Arc<Client>> {
         self.clients.get(id)
+    }
+
+    /// The keys of the client with this id, if it has any.
+    pub(crate) fn client_keys(&self, id: &ClientId) -> Option<&Arc<ClientKeys>> {
+        self.keys.get(id)
     }
 
     /// All clients, in no order.

@@ -35,8 +35,15 @@ pub enum AdminError {
     #[error(transparent)]
     Registration(#[from] InvalidRegistration),
     /// A secret for a client that has none.
-    #[error("the client '{0}' uses the method none and has no secret: leave the secret out")]
-    PublicClientSecret(String),
+    #[error(
+        "the client '{0}' authenticates without a secret (its methods are none or private_key_jwt): leave the secret out, or add --auth-method client_secret_basic"
+    )]
+    NoSecretMethod(String),
+    /// A public key that could never verify anything.
+    #[error(
+        "usable key {0} of the JWK Set is a point that is not on its curve, so it was damaged on its way: export the client's public key again"
+    )]
+    UnsoundKey(usize),
     /// The secret cannot be used.
     #[error(transparent)]
     Secret(#[from] UnusableSecret),

@@ -31,6 +31,7 @@ pub mod signing_keys;
 pub(crate) mod status_indexes;
 pub mod throttle;
 pub mod to_its_end;
+mod used_once;
 pub mod users;
 
 use std::sync::Arc;

@@ -94,7 +94,7 @@ pub(super) async fn refresh(
 
 /// Runs the one statement that decides, and makes it durable if it says yes. It goes on if nobody waits any more, but
 /// no longer than anybody would have: a connection that leads nowhere must not be held for ever.
-async fn decide_by<F>(
+pub(super) async fn decide_by<F>(
     app: &App,
     statement: impl FnOnce(Tx) -> F + Send + 'static,
 ) -> Result<bool, StorageError>

@@ -28,9 +28,10 @@ Examples:
   grantd client create batch --grant client_credentials --scope \"reports:read\"
   grantd client create app --grant password --grant refresh_token --auth-method none
   grantd client create old --grant password --secret-stdin < secret.txt
+  grantd client create svc --grant client_credentials --auth-method private_key_jwt --jwks keys.json
 
 A generated secret is printed once. One brought in on stdin is never printed: in JSON
-client_secret is then null. A client with --auth-method none has no secret.";
+client_secret is then null. A client with --auth-method none or private_key_jwt has no secret.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {

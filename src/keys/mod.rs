@@ -11,6 +11,8 @@
 //! jwks             the published half of all keys, rendered once
 //! ring             the keys in force, as one immutable value
 //! verification     what holds of a token and what does not
+//! jws              the compact form, taken apart strictly
+//! public_keys      keys of others, to verify by
 //! ```
 //!
 //! Must not know of SQL, HTTP, async, passwords, clocks, or of when a key is rotated: rows, `now` and
@@ -19,8 +21,10 @@
 mod algorithm;
 pub mod encryption_key;
 pub mod jwks;
+pub mod jws;
 pub mod key_file;
 mod provider;
+pub mod public_keys;
 pub mod ring;
 pub mod root_key;
 pub mod sealing;
@@ -29,8 +33,10 @@ pub mod verification;
 
 pub use encryption_key::{EncryptionKey, InvalidEncryptionKey};
 pub use jwks::JwksDocument;
+pub use jws::{CompactJws, NotAJws};
 pub use key_file::KeyFileError;
 pub use provider::{ForeignProvider, install};
+pub use public_keys::{ClientKeys, NotVerified, VerifyingKey};
 pub use ring::{KeyRing, PublishedKey};
 pub use root_key::{Purpose, RootKey};
 pub use sealing::{SealError, Sealer, Unsealable};

@@ -2,12 +2,12 @@
 //! speaks against it. Must not know of revocation, clients or users, and trusts nothing in a token
 //! before its signature holds.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use super::jws::{Malformed, Parts};
 use super::signing::SigningKey;
 use crate::model::key::{ACCESS_TOKEN_TYP, SigningAlgorithm};
+use crate::model::strict_json;
 use crate::model::time::{Timestamp, Ttl};
 
 /// RFC 9068 §2.2: what every access token says. `exp` and `iat` are seconds; `aud` is one or more names.
@@ -188,16 +188,20 @@ pub(super) fn inspect<'k>(
     find: impl FnOnce(&str) -> Option<&'k SigningKey>,
 ) -> Inspection {
     let mut inspection = Inspection { header: None, claims: None, checks: Vec::new() };
-    let parts = match Parts::split(jwt) {
+    let parts = match Parts::split(jwt, LONGEST) {
         Ok(parts) => parts,
         Err(why) => {
+            let why = match why {
+                Malformed::TooLong => NotValid::TooLong,
+                Malformed::Form => NotValid::NotAJwt,
+            };
             inspection.check("form", Err(why));
             return inspection;
         }
     };
     inspection.check("form", Ok(()));
-    let header = strict::object(&parts.header);
-    let claims = strict::object(&parts.claims);
+    let header = strict_json::object(&parts.header);
+    let claims = strict_json::object(&parts.claims);
 
     match &header {
         Some(header) => check_header(&mut inspection, header, &parts, find),
@@ -321,66 +325,6 @@ fn fault(claims: &Map<String, Value>, name: &'static str) -> Option<NotValid> {
 /// reader rounds and another ignores is how expired tokens live on (CVE-2026-25537).
 fn time(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     claims.get(name)?.as_i64().filter(|secs| *secs >= 0).map(Timestamp::from_secs)
-}
-
-/// The compact form of RFC 7515 §7.1, decoded once and strictly: no padding, no stray bits.
-struct Parts<'a> {
-    header: Vec<u8>,
-    claims: Vec<u8>,
-    message: &'a [u8],
-    signature: &'a str,
-}
-
-impl<'a> Parts<'a> {
-    fn split(jwt: &'a str) -> Result<Self, NotValid> {
-        if jwt.len() > LONGEST {
-            return Err(NotValid::TooLong);
-        }
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| NotValid::NotAJwt);
-        let (message, signature) = jwt.rsplit_once('.').ok_or(NotValid::NotAJwt)?;
-        let (header, claims) = message.split_once('.').ok_or(NotValid::NotAJwt)?;
-        decode(signature)?;
-        Ok(Self { header: decode(header)?, claims: decode(claims)?, message: message.as_bytes(), signature })
-    }
-}
-
-/// JSON objects in which every name of the outer level stands once.
-mod strict {
-    use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-    use serde_json::{Map, Value};
-
-    struct Object(Map<String, Value>);
-
-    /// The object in `json`, or `None` if it is anything else.
-    pub(super) fn object(json: &[u8]) -> Option<Map<String, Value>> {
-        serde_json::from_slice::<Object>(json).ok().map(|object| object.0)
-    }
-
-    impl<'de> Deserialize<'de> for Object {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_map(OnceEach)
-        }
-    }
-
-    struct OnceEach;
-
-    impl<'de> Visitor<'de> for OnceEach {
-        type Value = Object;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Object, A::Error> {
-            let mut object = Map::new();
-            while let Some((name, value)) = members.next_entry::<String, Value>()? {
-                if object.insert(name, value).is_some() {
-                    return Err(A::Error::custom("a name stands twice"));
-                }
-            }
-            Ok(Object(object))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::Registration;
 use super::id::{ClientId, FamilyId, UserId, excerpt};
+use super::jwk::JwkSet;
 use super::key::{KeyState, Kid, SigningAlgorithm};
 use super::login_attempts::CounterKind;
 use super::role::{Role, RoleName};
@@ -299,6 +300,7 @@ fn registered(registration: &Registration) -> Map<String, Value> {
         alg,
         trust_user_address,
         status,
+        jwks,
     } = registration;
     let ttl = |ttl: &Option<Ttl>| json!(ttl.map(|ttl| ttl.to_string()));
     [
@@ -312,6 +314,8 @@ fn registered(registration: &Registration) -> Map<String, Value> {
         ("alg", json!(alg.map(SigningAlgorithm::as_str))),
         ("trust_user_address", json!(trust_user_address)),
         ("status", json!(status)),
+        // Whole, for whoever has one of these keys can act as the client, under whatever kid.
+        ("jwks", json!(jwks.as_ref().map(JwkSet::to_json))),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

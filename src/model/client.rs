@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::id::ClientId;
+use super::jwk::JwkSet;
 use super::key::SigningAlgorithm;
 use super::resource::Audience;
 use super::scope::Scope;
@@ -43,19 +44,23 @@ pub enum AuthMethod {
     ClientSecretBasic,
     /// `client_id` and `client_secret` in the body, RFC 6749 §2.3.1.
     ClientSecretPost,
+    /// A JWT that the client signs with a private key, RFC 7523 §2.2, OpenID Connect Core §9.
+    PrivateKeyJwt,
     /// A public client: no proof, RFC 6749 §2.1.
     None,
 }
 
 impl AuthMethod {
     /// Every method; the metadata follows from it.
-    pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::None];
+    pub const ALL: [Self; 4] =
+        [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::None];
 
     /// The value of `token_endpoint_auth_method`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
             Self::None => "none",
         }
     }
@@ -89,7 +94,7 @@ impl FromStr for AuthMethod {
         Self::ALL.into_iter().find(|method| method.as_str() == text).ok_or_else(|| UnknownName {
             given: super::id::excerpt(text),
             what: "a client authentication method",
-            known: "client_secret_basic, client_secret_post or none",
+            known: "client_secret_basic, client_secret_post, private_key_jwt or none",
         })
     }
 }
@@ -129,6 +134,8 @@ pub struct Registration {
     pub trust_user_address: bool,
     /// Whether its access tokens say where their status is (`status`).
     pub status: bool,
+    /// The public keys of what it signs to authenticate, for `private_key_jwt`.
+    pub jwks: Option<JwkSet>,
 }
 
 impl Default for Registration {
@@ -145,6 +152,7 @@ impl Default for Registration {
             alg: None,
             trust_user_address: false,
             status: true,
+            jwks: None,
         }
     }
 }
@@ -176,12 +184,30 @@ pub enum InvalidRegistration {
         "a client with the method none cannot be trusted to state its users' addresses, for anybody can act as it: use --trust-user-address false, or give it a secret"
     )]
     PublicUserAddress,
+    /// Nothing to check its assertions by.
+    #[error(
+        "a client with the method private_key_jwt needs its public keys: give them as a JWK Set with --jwks FILE"
+    )]
+    NoKeys,
+    /// Keys that nothing is checked by; the operator thinks otherwise.
+    #[error(
+        "the client has public keys and no method that uses them: add --auth-method private_key_jwt, or take them away with --jwks ''"
+    )]
+    UnusedKeys,
     /// A token that is never valid.
     #[error("a lifetime of 0s makes tokens that are never valid: use at least 1s")]
     ZeroTtl,
 }
 
 impl Registration {
+    /// Whether one of its methods wants a shared secret.
+    pub fn has_secret(&self) -> bool {
+        let wants = |method: &AuthMethod| {
+            matches!(method, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)
+        };
+        self.auth_methods.iter().any(wants)
+    }
+
     /// Checks what no single flag can tell.
     pub fn check(&self) -> Result<(), InvalidRegistration> {
         if self.grant_types.is_empty() {
@@ -197,6 +223,11 @@ impl Registration {
         // RFC 6749 §4.4: "MUST only be used by confidential clients"
         if public && self.grant_types.contains(&GrantType::ClientCredentials) {
             return Err(InvalidRegistration::PublicClientCredentials);
+        }
+        match (self.auth_methods.contains(&AuthMethod::PrivateKeyJwt), &self.jwks) {
+            (true, None) => return Err(InvalidRegistration::NoKeys),
+            (false, Some(_)) => return Err(InvalidRegistration::UnusedKeys),
+            (true, Some(_)) | (false, None) => {}
         }
         if public && self.trust_user_address {
             return Err(InvalidRegistration::PublicUserAddress);
@@ -232,7 +263,7 @@ pub struct Client {
     pub id: ClientId,
     /// What an operator decided about it.
     pub registration: Registration,
-    /// Its secrets; empty for a public client.
+    /// Its secrets; empty where no method wants one.
     pub secrets: Vec<ClientSecret>,
     /// Since when it is switched off.
     pub disabled_at: Option<Timestamp>,
@@ -299,6 +330,19 @@ mod tests {
         for (method, expected) in [(Basic, Ok(())), (Public, Err(No::PublicUserAddress))] {
             let trusted = Registration { trust_user_address: true, ..registration(&[Password], &[method]) };
             assert_eq!(trusted.check(), expected);
+        }
+        let key =
+            r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        let jwks = Some(JwkSet::parse(key.as_bytes()).expect("a set"));
+        for (method, jwks, expected) in [
+            (AuthMethod::PrivateKeyJwt, &jwks, Ok(())),
+            (AuthMethod::PrivateKeyJwt, &None, Err(No::NoKeys)),
+            (Basic, &jwks, Err(No::UnusedKeys)),
+            (Public, &jwks, Err(No::UnusedKeys)),
+        ] {
+            let with_keys = Registration { jwks: jwks.clone(), ..registration(&[Password], &[method]) };
+            assert_eq!(with_keys.check(), expected);
+            assert_eq!(with_keys.has_secret(), method == Basic);
         }
     }
 }

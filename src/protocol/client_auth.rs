@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::model::client::AuthMethod;
 use crate::model::secret::PlainSecret;
 
+use super::client_assertion::ASSERTION_TYPE;
 use super::error::{ClientAuthFailure, TokenError};
 use super::params::{Params, decode};
 
@@ -39,14 +40,25 @@ pub enum Presented {
         /// The client id, not yet looked at.
         client_id: String,
     },
+    /// A JWT that the client signed, RFC 7521 §4.2.
+    Assertion {
+        /// The JWT. As good as a secret until it is used.
+        assertion: PlainSecret,
+        /// The client id in the body, if there is one; it must be the one that the assertion proves.
+        client_id: Option<String>,
+    },
 }
 
 impl Presented {
     /// Reads the Authorization headers and the body of a request.
     pub fn read(authorization: &[&[u8]], params: &Params) -> Result<Self, TokenError> {
-        // Another way to authenticate, which must not fall back to a weaker one silently.
-        if params.value("client_assertion").is_some() || params.value("client_assertion_type").is_some() {
-            return Err(failure(ClientAuthFailure::Assertion, !authorization.is_empty()));
+        // Before any other way to authenticate: none must be fallen back to silently, least of all a weaker one.
+        match (params.secret("client_assertion"), params.value("client_assertion_type")) {
+            (None, None) => {}
+            (Some(assertion), Some(ASSERTION_TYPE)) => {
+                return Self::read_assertion(assertion, authorization, params);
+            }
+            (_, _) => return Err(failure(ClientAuthFailure::Assertion, !authorization.is_empty())),
         }
         match authorization {
             [] => Self::read_body(params),
@@ -63,12 +75,24 @@ impl Presented {
             Self::Basic { .. } => AuthMethod::ClientSecretBasic,
             Self::Post(_) => AuthMethod::ClientSecretPost,
             Self::Public { .. } => AuthMethod::None,
+            Self::Assertion { .. } => AuthMethod::PrivateKeyJwt,
         }
     }
 
     /// Whether the Authorization header was used, which asks for a challenge in a 401 answer.
     pub const fn header_used(&self) -> bool {
         matches!(self, Self::Basic { .. })
+    }
+
+    fn read_assertion(
+        assertion: PlainSecret,
+        authorization: &[&[u8]],
+        params: &Params,
+    ) -> Result<Self, TokenError> {
+        if !authorization.is_empty() || params.value("client_secret").is_some() {
+            return Err(TokenError::TwoMethods);
+        }
+        Ok(Self::Assertion { assertion, client_id: params.value("client_id").map(str::to_owned) })
     }
 
     fn read_body(params: &Params) -> Result<Self, TokenError> {
@@ -210,12 +234,36 @@ mod tests {
             (&["Basic !!!"], "", ClientAuthFailure::Encoding, true),
             (&["Basic YWJj"], "", ClientAuthFailure::Encoding, true),
             (&[], "client_id=app&client_assertion=x", ClientAuthFailure::Assertion, false),
+            (&[], "client_id=app&client_assertion_type=x", ClientAuthFailure::Assertion, false),
+            (&[], "client_assertion=x&client_assertion_type=y", ClientAuthFailure::Assertion, false),
+            (&["Basic YTpi"], "client_assertion=x", ClientAuthFailure::Assertion, true),
         ] {
             assert_eq!(
                 read(headers, body),
                 Err(TokenError::Client { cause, header_used }),
                 "{headers:?} {body}"
             );
+        }
+    }
+
+    #[test]
+    fn rfc_7521_section_4_2_an_assertion_stands_alone_and_may_name_its_client() {
+        let body = format!("client_assertion=a.b.c&client_assertion_type={ASSERTION_TYPE}");
+        let assertion = |client_id: Option<&str>| Presented::Assertion {
+            assertion: PlainSecret::new("a.b.c".into()),
+            client_id: client_id.map(str::to_owned),
+        };
+
+        assert_eq!(read(&[], &body), Ok(assertion(None)));
+        assert_eq!(read(&[], &format!("{body}&client_id=app")), Ok(assertion(Some("app"))));
+        assert_eq!(read(&[], &body).map(|p| p.method()), Ok(AuthMethod::PrivateKeyJwt));
+        for (headers, body) in [
+            (&[basic("app:secret")][..], body.clone()),
+            (&["Bearer x".to_owned()], body.clone()),
+            (&[], format!("{body}&client_secret=s&client_id=app")),
+        ] {
+            let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+            assert_eq!(read(&headers, &body), Err(TokenError::TwoMethods), "{headers:?} {body}");
         }
     }
 

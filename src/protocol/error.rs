@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::client::GrantType;
 
+use super::client_assertion::InvalidAssertion;
 use super::params::InvalidForm;
 
 /// An error code of RFC 6749 §5.2, or of the RFCs that extend it.
@@ -58,9 +59,24 @@ pub enum ClientAuthFailure {
     /// A Basic header that cannot be read.
     #[error("the Basic credentials cannot be decoded")]
     Encoding,
-    /// `client_assertion`, which this server does not offer.
-    #[error("client assertions are not supported")]
+    /// Half of an assertion, or one of another type.
+    #[error("client_assertion and client_assertion_type are not a JWT and its type (RFC 7523 §2.2)")]
     Assertion,
+    /// The assertion is no JWS that a private key signed, or says no client.
+    #[error("the client assertion cannot be read: {0}")]
+    UnreadableAssertion(&'static str),
+    /// The assertion is not signed by a key of the client.
+    #[error("the client assertion is not by the client: {0}")]
+    AssertionSignature(&'static str),
+    /// RFC 7521 §4.2: the client_id "MUST identify the same client".
+    #[error("client_id is another client than the assertion's")]
+    AssertionClient,
+    /// The assertion is by the client, and not good here or now.
+    #[error("the client assertion is refused: {0}")]
+    RefusedAssertion(InvalidAssertion),
+    /// The assertion was used before.
+    #[error("the client assertion was used before: its jti must be new each time")]
+    ReplayedAssertion,
     /// No such client.
     #[error("no such client")]
     Unknown,
@@ -230,7 +246,7 @@ impl TokenError {
             Self::Client { .. } => (
                 Code::InvalidClient,
                 401,
-                "Client authentication failed: unknown client, wrong secret, or a method the client is not registered for.",
+                "Client authentication failed: unknown client, wrong secret or assertion, or a method the client is not registered for.",
             ),
             Self::UnsupportedGrantType => (
                 Code::UnsupportedGrantType,

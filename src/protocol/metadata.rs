@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::model::client::{AuthMethod, GrantType};
+use crate::model::jwk::PROOF_ALGORITHMS;
 
 /// The authorization server metadata document.
 #[derive(Debug, Serialize)]
@@ -14,6 +15,7 @@ pub struct Metadata {
     response_types_supported: [&'static str; 0],
     grant_types_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: Vec<&'static str>,
+    token_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
 }
 
 impl Metadata {
@@ -26,6 +28,7 @@ impl Metadata {
             response_types_supported: [],
             grant_types_supported: GrantType::ALL.map(GrantType::as_str).to_vec(),
             token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str).to_vec(),
+            token_endpoint_auth_signing_alg_values_supported: PROOF_ALGORITHMS.map(|(name, _)| name).to_vec(),
         }
     }
 
@@ -41,6 +44,6 @@ mod tests {
 
     #[test]
     fn the_document_says_what_is_on_and_nothing_else() {
-        insta::assert_snapshot!(Metadata::new("https://auth.example.com/id").to_json(), @r#"{"issuer":"https://auth.example.com/id","token_endpoint":"https://auth.example.com/id/token","jwks_uri":"https://auth.example.com/id/.well-known/jwks.json","response_types_supported":[],"grant_types_supported":["client_credentials","password","refresh_token"],"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","none"]}"#);
+        insta::assert_snapshot!(Metadata::new("https://auth.example.com/id").to_json(), @r#"{"issuer":"https://auth.example.com/id","token_endpoint":"https://auth.example.com/id/token","jwks_uri":"https://auth.example.com/id/.well-known/jwks.json","response_types_supported":[],"grant_types_supported":["client_credentials","password","refresh_token"],"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","private_key_jwt","none"],"token_endpoint_auth_signing_alg_values_supported":["ES256","RS256","PS256","EdDSA","Ed25519"]}"#);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod access_token;
 pub mod audience;
+pub mod client_assertion;
 pub mod client_auth;
 pub mod error;
 pub mod grants;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::model::client::{Client, ClientSecret, Registration};
 use crate::model::id::ClientId;
+use crate::model::jwk::JwkSet;
 use crate::model::resource::Audience;
 use crate::model::secret::HashedSecret;
 use crate::model::status::StatusIndex;
@@ -28,6 +29,7 @@ struct ClientRow {
     refresh_ttl: Option<i64>,
     alg: Option<String>,
     trust_user_address: i64, // 1 for yes
+    jwks: Option<String>,
     disabled_at: Option<i64>,
     created_at: i64,
     status_index: Option<i64>,
@@ -49,7 +51,7 @@ pub async fn list(db: &Db) -> Result<Vec<Client>, StorageError> {
         db,
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                trust_user_address, disabled_at, created_at, status_index, without_status
+                trust_user_address, jwks, disabled_at, created_at, status_index, without_status
          from clients order by id"
     );
     let secrets: Vec<SecretRow> = rows!(
@@ -78,7 +80,7 @@ pub async fn find(tx: &mut Tx, id: &ClientId) -> Result<Option<Client>, StorageE
         &mut *tx,
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                trust_user_address, disabled_at, created_at, status_index, without_status
+                trust_user_address, jwks, disabled_at, created_at, status_index, without_status
          from clients where id = $1",
         id.as_str()
     );
@@ -105,8 +107,8 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
     execute!(
         tx,
         "insert into clients (id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                              disabled_at, created_at, trust_user_address, status_index, without_status)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                              disabled_at, created_at, trust_user_address, status_index, without_status, jwks)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         client.id.as_str(),
         registration.name.as_deref(),
         joined(&registration.grant_types),
@@ -121,6 +123,7 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
         i64::from(registration.trust_user_address),
         stored(client.status_index),
         i64::from(!registration.status),
+        registration.jwks.as_ref().map(JwkSet::to_json),
     );
     set_secrets(tx, &client.id, &client.secrets).await
 }
@@ -132,7 +135,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         &mut *tx,
         "update clients set name = $2, grant_types = $3, scope = $4, audience = $5, auth_methods = $6,
                             access_ttl = $7, refresh_ttl = $8, alg = $9, trust_user_address = $10,
-                            without_status = $11
+                            without_status = $11, jwks = $12
          where id = $1",
         id.as_str(),
         registration.name.as_deref(),
@@ -145,6 +148,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         registration.alg.map(|alg| alg.as_str()),
         i64::from(registration.trust_user_address),
         i64::from(!registration.status),
+        registration.jwks.as_ref().map(JwkSet::to_json),
     );
     Ok(changed == 1)
 }
@@ -239,6 +243,11 @@ impl ClientRow {
                 alg: self.alg.as_deref().map(parse).transpose()?,
                 trust_user_address: self.trust_user_address != 0,
                 status: self.without_status == 0,
+                jwks: self
+                    .jwks
+                    .map(|set| JwkSet::parse(set.as_bytes()))
+                    .transpose()
+                    .map_err(StorageError::corrupt)?,
             },
             secrets,
             disabled_at: self.disabled_at.map(Timestamp::from_secs),

@@ -23,6 +23,7 @@ pub mod roles;
 pub mod root_keys;
 pub mod signing_keys;
 pub mod sqlite_file;
+pub mod used_ids;
 pub mod users;
 
 pub use db::{Db, Tx};

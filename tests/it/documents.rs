@@ -4,15 +4,18 @@
 use std::collections::BTreeSet;
 
 use grantd::app::signing_keys::Haste;
-use grantd::model::client::{AuthMethod, GrantType};
+use grantd::model::client::{AuthMethod, GrantType, Registration};
+use grantd::model::jwk::JwkSet;
+use grantd::protocol::client_assertion::ASSERTION_TYPE;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
+use crate::support::jose::Key;
 use crate::support::refusal::Challenge::{Absent, Given};
 use crate::support::refusal::assert_refusal;
 use crate::support::runner::trials;
-use crate::support::server::{Answer, ClientOf, ISSUER, PASSWORD, PUBLIC, TestServer};
+use crate::support::server::{Answer, ClientOf, ISSUER, PASSWORD, PUBLIC, START, TestServer};
 
 trials! {
     both: [every_published_key_is_there_also_the_pending_one_and_nothing_private],
@@ -246,6 +249,18 @@ async fn each_authentication_method_that_the_metadata_names_works_and_no_other(d
     let of = |methods| ClientOf { methods, ..ClientOf::default() };
     let basic = server.client("basic", of(&[AuthMethod::ClientSecretBasic])).await.secret.expect("a secret");
     let post = server.client("post", of(&[AuthMethod::ClientSecretPost])).await.secret.expect("a secret");
+    let key = Key::p256();
+    let registration = Registration {
+        grant_types: vec![GrantType::Password],
+        auth_methods: vec![AuthMethod::PrivateKeyJwt],
+        jwks: Some(JwkSet::parse(json!({"keys": [key.jwk()]}).to_string().as_bytes()).expect("a set")),
+        ..Registration::default()
+    };
+    server
+        .app
+        .create_client(Some("signs".parse().expect("an id")), registration, None)
+        .await
+        .expect("a client");
     let named = names(&server.get(METADATA).await.json(), "token_endpoint_auth_methods_supported");
     let login = [("grant_type", "password"), ("username", "alice"), ("password", PASSWORD)];
     let in_body = |body: &[(&'static str, &'static str)]| [&login[..], body].concat();
@@ -257,14 +272,21 @@ async fn each_authentication_method_that_the_metadata_names_works_and_no_other(d
                 let form = [&login[..], &[("client_id", "post"), ("client_secret", post.expose())]].concat();
                 server.token(&form).await
             }
+            "private_key_jwt" => {
+                let exp = START.as_secs() + 60;
+                let claims = json!({"iss": "signs", "sub": "signs", "aud": ISSUER, "exp": exp, "jti": "1"});
+                let assertion = key.sign(&json!({"alg": "ES256"}), &claims);
+                let signed = [("client_assertion_type", ASSERTION_TYPE), ("client_assertion", &assertion)];
+                server.token(&[&login[..], &signed].concat()).await
+            }
             "none" => server.token(&in_body(&[("client_id", "none")])).await,
             other => panic!("{other} is named and not tried here"),
         };
         assert_eq!(answer.status, 200, "{method}: {answer:?}");
     }
     assert_eq!(named.len(), AuthMethod::ALL.len());
-    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-    let assertion = [("client_id", "none"), ("client_assertion_type", kind), ("client_assertion", "a.b.c")];
+    let assertion =
+        [("client_id", "none"), ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", "a.b.c")];
     assert_refusal(&server.token(&in_body(&assertion)).await, 401, "invalid_client", Absent);
     assert_refusal(&server.token_as(("post", post.expose()), &login).await, 401, "invalid_client", Given);
     server.stop().await;

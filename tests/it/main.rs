@@ -26,6 +26,7 @@ mod outage_writes;
 mod oxide_edges;
 mod pages;
 mod postgres_crashes;
+mod private_key_jwt;
 mod program;
 mod pyjwt;
 mod races;
@@ -48,6 +49,7 @@ mod storage_families;
 mod storage_keys;
 mod storage_logins;
 mod storage_revocations;
+mod storage_used_ids;
 mod support;
 mod support_works;
 mod throttle;
@@ -86,6 +88,7 @@ fn main() -> std::process::ExitCode {
         oxide_edges::trials(),
         pages::trials(),
         postgres_crashes::trials(),
+        private_key_jwt::trials(),
         program::trials(),
         pyjwt::trials(),
         races::trials(),
@@ -108,6 +111,7 @@ fn main() -> std::process::ExitCode {
         storage_keys::trials(),
         storage_logins::trials(),
         storage_revocations::trials(),
+        storage_used_ids::trials(),
         support_works::trials(),
         throttle::trials(),
         throttle_attacks::trials(),

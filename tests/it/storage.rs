@@ -5,6 +5,7 @@ use std::path::Path;
 
 use grantd::model::client::{AuthMethod, Client, ClientSecret, GrantType, Registration};
 use grantd::model::id::{ClientId, UserId};
+use grantd::model::jwk::JwkSet;
 use grantd::model::key::SigningAlgorithm;
 use grantd::model::role::Role;
 use grantd::model::secret::HashedSecret;
@@ -34,6 +35,12 @@ trials! {
 /// Text that breaks quoting, patterns, placeholders and one-byte encodings, should any of them be in use.
 pub(crate) const ODD: &str =
     "O'Brien \"; drop table users; -- 100% _ \\ \\' $1 ?1 :a {} \u{1f600} Zo\u{eb} \u{8868}\n\t";
+
+/// Keys whose names need quoting.
+const ODD_KEYS: &str = r#"{"keys":[
+    {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a\"'\u0000\ud83d\ude00"},
+    {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","alg":"EdDSA"}
+]}"#;
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_secs(seconds)
@@ -98,6 +105,7 @@ fn rich_client(id: &str) -> Client {
             alg: Some(SigningAlgorithm::EdDsa),
             trust_user_address: true,
             status: false,
+            jwks: Some(JwkSet::parse(ODD_KEYS.as_bytes()).expect("a set")),
         },
         secrets: vec![
             secret(HashedSecret::Hmac(std::array::from_fn(|i| 255 - i as u8)), 9, None),
@@ -411,6 +419,7 @@ fn every_public_function_of_the_storage_is_in_the_suite() {
         include_str!("storage_keys.rs"),
         include_str!("storage_logins.rs"),
         include_str!("storage_revocations.rs"),
+        include_str!("storage_used_ids.rs"),
     ];
     let suite = suite.concat();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");

@@ -1,9 +1,13 @@
 //! What `client create` and `client update` may say about a client. Knows no use case.
 
+use std::io::Read as _;
+use std::str::FromStr;
+
 use clap::Args;
 
 use crate::cli::or_nothing::{self, OrNothing};
 use crate::model::client::{AuthMethod, Registration};
+use crate::model::jwk::{JwkSet, LONGEST_SET};
 use crate::model::key::SigningAlgorithm;
 use crate::model::resource::Audience;
 use crate::model::scope::Scope;
@@ -21,7 +25,7 @@ pub(super) struct RegistrationFlags {
     /// A resource server its tokens are for (repeatable) [default: tokens.default_audience]
     #[arg(long = "audience", value_name = "URI")]
     audiences: Vec<OrNothing<Audience>>,
-    /// client_secret_basic, client_secret_post or none (repeatable) [default: the first two]
+    /// client_secret_basic, client_secret_post, private_key_jwt or none (repeatable) [default: the first two]
     #[arg(long = "auth-method", value_name = "METHOD")]
     auth_methods: Vec<AuthMethod>,
     /// Life of its access tokens, such as 10m [default: tokens.access_ttl]
@@ -42,6 +46,26 @@ pub(super) struct RegistrationFlags {
     /// Let its tokens say where their status is, so that everybody sees them revoked [default]
     #[arg(long)]
     status: bool,
+    /// The public keys that it signs with, as a JWK Set (RFC 7517), for private_key_jwt
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<OrNothing<JwksFile>>,
+}
+
+/// A JWK Set, named on the command line by the file that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct JwksFile(JwkSet);
+
+impl FromStr for JwksFile {
+    type Err = String;
+
+    fn from_str(path: &str) -> Result<Self, String> {
+        let mut json = Vec::new();
+        // One byte more than is taken, so that what is longer is seen to be.
+        let read = std::fs::File::open(path)
+            .and_then(|file| file.take(LONGEST_SET as u64 + 1).read_to_end(&mut json));
+        read.map_err(|error| format!("the file cannot be read: {error}"))?;
+        JwkSet::parse(&json).map(Self).map_err(|error| error.to_string())
+    }
 }
 
 impl RegistrationFlags {
@@ -57,6 +81,7 @@ impl RegistrationFlags {
             trust_user_address,
             no_status,
             status,
+            jwks,
         } = self;
         name.is_none()
             && scope.is_none()
@@ -67,6 +92,7 @@ impl RegistrationFlags {
             && alg.is_none()
             && trust_user_address.is_none()
             && !(*no_status || *status)
+            && jwks.is_none()
     }
 
     /// The registration with what is named replaced.
@@ -83,6 +109,7 @@ impl RegistrationFlags {
             alg: self.alg.map_or(old.alg, OrNothing::into_option),
             trust_user_address: self.trust_user_address.unwrap_or(old.trust_user_address),
             status: self.status || (old.status && !self.no_status),
+            jwks: self.jwks.map_or(old.jwks, |given| given.into_option().map(|file| file.0)),
         }
     }
 }

@@ -57,6 +57,9 @@ pub(super) struct ClientView {
     alg: Option<&'static str>,
     trust_user_address: bool,
     status: bool,
+    /// The kids of its public keys; `null` for a key without one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    jwks_kids: Vec<Option<String>>,
     enabled: bool,
     created_at: String,
 }
@@ -82,6 +85,12 @@ impl ClientView {
             alg: registration.alg.map(|alg| alg.as_str()),
             trust_user_address: registration.trust_user_address,
             status: registration.status,
+            jwks_kids: registration
+                .jwks
+                .iter()
+                .flat_map(|set| set.keys())
+                .map(|jwk| jwk.kid().map(str::to_owned))
+                .collect(),
             enabled: client.is_enabled(),
             created_at: client.created_at.rfc3339(),
         }

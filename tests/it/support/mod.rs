@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod figures;
+pub(crate) mod jose;
 pub(crate) mod nginx;
 pub(crate) mod postgres;
 pub(crate) mod program;

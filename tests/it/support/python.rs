@@ -1,4 +1,5 @@
-//! PyJWT, a token library that is not ours: finds a Python that has it and hands tokens to `tests/pyjwt/verify.py`.
+//! PyJWT and Authlib, libraries that are not ours: finds a Python that has them, hands tokens to `tests/pyjwt/verify.py`
+//! and has `tests/pyjwt/authenticate.py` ask for some.
 //!
 //! The Python is `GRANTD_TEST_PYTHON`, else the one that `.ci/run` made in `target/ci-venv`, else `python3`,
 //! whichever is first to have `tests/pyjwt/requirements.txt` installed. Without one, the test counts as ignored.
@@ -26,7 +27,7 @@ pub(crate) struct Verification {
 pub(crate) async fn verify_with_pyjwt(how: &Verification, token: &str) -> Result<Value, String> {
     let Some(python) = python() else {
         missing(String::from(
-            "no Python with PyJWT here: set GRANTD_TEST_PYTHON to one that has tests/pyjwt/requirements.txt installed",
+            "no Python with PyJWT and Authlib here: set GRANTD_TEST_PYTHON to one that has tests/pyjwt/requirements.txt installed",
         ))
     };
     let (how, token) = (how.clone(), token.to_owned());
@@ -35,10 +36,34 @@ pub(crate) async fn verify_with_pyjwt(how: &Verification, token: &str) -> Result
     verified.expect("the thread that waits for Python does not panic")
 }
 
+/// The answer that a library's client gets with the private key `pem`, or its one sentence on why it gets none.
+///
+/// Ends the test as ignored where there is no such library; call it from the test itself, not from a task.
+pub(crate) async fn authenticate_with(arguments: &[&str], pem: &str) -> Result<Value, String> {
+    let Some(python) = python() else {
+        missing(String::from(
+            "no Python with PyJWT and Authlib here: set GRANTD_TEST_PYTHON to one that has tests/pyjwt/requirements.txt installed",
+        ))
+    };
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    let pem = pem.to_owned();
+    let asked = actix_web::rt::task::spawn_blocking(move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run(python, "authenticate.py", &arguments, &pem)
+    });
+    asked.await.expect("the thread that waits for Python does not panic")
+}
+
 fn verify(python: &Path, how: &Verification, token: &str) -> Result<Value, String> {
+    let arguments = ["--jwks-url", &how.jwks_url, "--issuer", &how.issuer, "--audience", &how.audience];
+    run(python, "verify.py", &arguments, token)
+}
+
+/// What a script prints on being given this.
+fn run(python: &Path, script: &str, arguments: &[&str], input: &str) -> Result<Value, String> {
     let mut child = Command::new(python)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyjwt/verify.py"))
-        .args(["--jwks-url", &how.jwks_url, "--issuer", &how.issuer, "--audience", &how.audience])
+        .arg(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyjwt")).join(script))
+        .args(arguments)
         // A proxy of the machine's is no way to the servers of the tests.
         .env("no_proxy", "127.0.0.1,localhost")
         .stdin(Stdio::piped())
@@ -47,7 +72,7 @@ fn verify(python: &Path, how: &Verification, token: &str) -> Result<Value, Strin
         .spawn()
         .map_err(|e| e.to_string())?;
     let mut stdin = child.stdin.take().ok_or("no stdin")?;
-    stdin.write_all(token.as_bytes()).map_err(|e| e.to_string())?;
+    stdin.write_all(input.as_bytes()).map_err(|e| e.to_string())?;
     drop(stdin);
 
     let output = child.wait_with_output().map_err(|e| e.to_string())?;
@@ -65,14 +90,14 @@ fn python() -> Option<&'static Path> {
     let found = FOUND.get_or_init(|| {
         let named = std::env::var_os("GRANTD_TEST_PYTHON").map(PathBuf::from);
         let made = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci-venv/bin/python"));
-        named.into_iter().chain([made, PathBuf::from("python3")]).find(|python| has_pyjwt(python))
+        named.into_iter().chain([made, PathBuf::from("python3")]).find(|python| has_libraries(python))
     });
     found.as_deref()
 }
 
-fn has_pyjwt(python: &Path) -> bool {
+fn has_libraries(python: &Path) -> bool {
     let mut import = Command::new(python);
-    import.args(["-c", "import jwt.algorithms as a; raise SystemExit(not a.has_crypto)"]);
+    import.args(["-c", "import authlib, requests, jwt.algorithms as a; raise SystemExit(not a.has_crypto)"]);
     import.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     import.status().is_ok_and(|status| status.success())
 }

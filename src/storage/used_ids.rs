@@ -1,0 +1,23 @@
+//! What may be used once and was used: over all instances, and after a crash too.
+
+use crate::model::time::Timestamp;
+
+use super::db::{Tx, execute};
+use super::error::StorageError;
+
+/// Uses an id up; `false` if it was used before. Of several at once, whoever inserts the row has used it. It is
+/// remembered until it is purged after `expires_at`.
+pub async fn use_up(tx: &mut Tx, id: &[u8; 32], expires_at: Timestamp) -> Result<bool, StorageError> {
+    let inserted = execute!(
+        tx,
+        "insert into used_ids (id, expires_at) values ($1, $2) on conflict (id) do nothing",
+        id.to_vec(),
+        expires_at.as_secs()
+    );
+    Ok(inserted == 1)
+}
+
+/// Forgets what expired before `before`; gives their number.
+pub async fn purge(tx: &mut Tx, before: Timestamp) -> Result<u64, StorageError> {
+    Ok(execute!(tx, "delete from used_ids where expires_at < $1", before.as_secs()))
+}
