@@ -25,8 +25,8 @@ use crate::rig::wire::{Wire, member, write_token_request};
 const WARM: Duration = Duration::from_millis(200);
 /// Connections of the load where it is to be as much as fits.
 const MANY: usize = 32;
-const JWKS: &str = "/.well-known/jwks.json";
-const METADATA: &str = "/.well-known/oauth-authorization-server";
+pub(crate) const JWKS: &str = "/.well-known/jwks.json";
+pub(crate) const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// What every measurement needs, and the lines so far.
 pub(crate) struct Bench {
@@ -64,10 +64,10 @@ impl Bench {
             wire.body(answer).len()
         });
         let ceiling = self.cores.on_server(|| Ceiling::start(lengths[0], lengths[1]));
-        let documents = [("JWKS", JWKS, "/jwks"), ("metadata", METADATA, "/metadata")];
-        for ((name, path, fixed), length) in documents.into_iter().zip(lengths) {
+        let documents = [("JWKS", JWKS), ("metadata", METADATA)];
+        for ((name, path), length) in documents.into_iter().zip(lengths) {
             let mut ours = Load::of(served.address, MANY, &[read(path)]);
-            let mut theirs = Load::of(ceiling.address, MANY, &[read(fixed)]);
+            let mut theirs = Load::of(ceiling.address, MANY, &[read(path)]);
             let compared = self.compare(&mut ours, &mut theirs);
             self.tell(&compared, &format!("{name}, {length} bytes"), 0.92);
         }

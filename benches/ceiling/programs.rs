@@ -23,6 +23,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
+use crate::operations::{JWKS, METADATA};
 use crate::rig::wire::{basic, write_token_request};
 
 /// What a client of the ceiling says for grantd's `gcs_…`: as long as one.
@@ -73,8 +74,8 @@ pub(crate) fn serve(jwks: usize, metadata: usize) -> Result<()> {
             App::new()
                 .app_data(state.clone())
                 .route("/token", post().to(token))
-                .route("/jwks", get().to(async |state: Data<State>| fixed(&state.jwks)))
-                .route("/metadata", get().to(async |state: Data<State>| fixed(&state.metadata)))
+                .route(JWKS, get().to(async |state: Data<State>| fixed(&state.jwks)))
+                .route(METADATA, get().to(async |state: Data<State>| fixed(&state.metadata)))
         });
         let server = server.workers(1).bind(("127.0.0.1", 0))?;
         let mut stdout = std::io::stdout();

@@ -234,8 +234,9 @@ fn request_line(line: &[u8]) -> Result<RequestLine, Refusal> {
     else {
         return Err(Refusal::RequestLine);
     };
-    // Method and target by the parsers that actix-http uses, so that nothing it refuses comes to it.
-    if actix_web::http::Method::from_bytes(method).is_err() {
+    // Method and target by the parsers that actix-http uses, so that nothing it refuses comes to it. What every parser
+    // takes, and nearly every request has, needs none.
+    if !matches!(method, b"GET" | b"POST") && actix_web::http::Method::from_bytes(method).is_err() {
         return Err(Refusal::RequestLine);
     }
     let version = match version {
@@ -246,10 +247,18 @@ fn request_line(line: &[u8]) -> Result<RequestLine, Refusal> {
     if method == b"CONNECT" {
         return Err(Refusal::Tunnel);
     }
-    if !target.iter().all(u8::is_ascii_graphic) || actix_web::http::Uri::try_from(target).is_err() {
+    let unread = !is_plain_path(target);
+    if unread && (!target.iter().all(u8::is_ascii_graphic) || actix_web::http::Uri::try_from(target).is_err())
+    {
         return Err(Refusal::Target);
     }
     Ok(RequestLine { version, post: method == b"POST" })
+}
+
+/// A path of RFC 3986's unreserved characters, without a query.
+fn is_plain_path(target: &[u8]) -> bool {
+    const PLAIN: [bool; 256] = alphanumeric_and(b"-._~/");
+    target.first() == Some(&b'/') && target.iter().all(|byte| PLAIN[usize::from(*byte)])
 }
 
 /// RFC 9110 §5.6.2.

@@ -306,3 +306,12 @@ fn every_byte_that_we_let_in_actix_http_takes_too() {
         }
     });
 }
+
+proptest! {
+    /// Nothing is let in unread that a parser would refuse.
+    #[test]
+    fn every_plain_path_is_a_target(path in "/[A-Za-z0-9._~/-]{0,60}") {
+        prop_assert!(is_plain_path(path.as_bytes()));
+        prop_assert!(actix_web::http::Uri::try_from(path.as_bytes()).is_ok());
+    }
+}
