@@ -85,6 +85,8 @@
 //! | a crash or an outage between commit and answer | the successor is computed, not stored ([`protocol::refresh_token`]), and may be asked for again |
 //! | a token works after its session was revoked | `revoked_at is null` in every statement that gives one out ([`storage::families`]) |
 //! | a token of somebody who was switched off is used on, or revived by switching on again | its index stays revoked, a client that was cut off gets another ([`storage::clients::cut_off`]) |
+//! | services that check tokens offline take a revoked one | signed lists of what is revoked, new within a second, short-lived ([`app::status_lists`]) |
+//! | a validator is kept from newer status lists | a list is good for ten times its `ttl` and no longer ([`protocol::status_list::lifetime`]) |
 //! | issuance is watched by the indexes of tokens | a keyed permutation of each list ([`protocol::status_order`]) |
 //! | a refresh token is guessed, changed, or made from a stolen database | HMAC under a derived key and a secret of the family, compared in constant time ([`protocol::refresh_token`]) |
 //! | passwords are guessed: by many connections, instances or sources, or over many names | a place in the database before the hash ([`storage::login_attempts`]), three counters ([`protocol::throttle`]) |

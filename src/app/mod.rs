@@ -29,6 +29,7 @@ pub mod roles;
 pub mod sessions;
 pub mod signing_keys;
 pub(crate) mod status_indexes;
+pub mod status_lists;
 pub mod throttle;
 pub mod to_its_end;
 mod used_once;
@@ -57,6 +58,7 @@ use self::directory::Directory;
 use self::login_line::Lines;
 use self::revocations::Revocations;
 use self::status_indexes::StatusIndexes;
+use self::status_lists::StatusLists;
 use self::throttle::AccountHasher;
 use self::to_its_end::LoginShare;
 
@@ -79,6 +81,8 @@ pub struct Policy {
     pub rotate_every: Ttl,
     /// How long a key is published before it signs.
     pub publish_before: Ttl,
+    /// How long validators may use a status list before they look for a newer one.
+    pub status_ttl: Ttl,
     /// What failed logins cost.
     pub throttle: ThrottleRules,
     /// How long a login stands in line for others of its account and source.
@@ -111,6 +115,8 @@ pub struct App {
     pub(crate) revocations: ArcSwap<Revocations>,
     /// Status indexes for new sessions.
     pub(crate) status_indexes: StatusIndexes,
+    /// Status lists as they were last signed.
+    pub(crate) status_lists: StatusLists,
     /// Held while clients and roles are read anew.
     pub(crate) reloading: Mutex<()>,
     /// Held while keys are read anew.

@@ -28,6 +28,7 @@ use super::error::AdminError;
 use super::login_line::Lines;
 use super::revocations::Revocations;
 use super::status_indexes::StatusIndexes;
+use super::status_lists::StatusLists;
 use super::throttle::AccountHasher;
 use super::to_its_end::LoginShare;
 use super::{App, Policy, random};
@@ -136,6 +137,7 @@ impl App {
             directory: ArcSwap::from_pointee(Directory::load(&db, revisions).await?),
             ring: ArcSwap::from_pointee(KeyRing::new(Vec::new())),
             revocations: ArcSwap::from_pointee(Revocations::load(&db, revisions.revocations).await?),
+            status_lists: StatusLists::default(),
             status_indexes: StatusIndexes::new(&key.derive(Purpose::StatusIndexes)),
             reloading: Mutex::default(),
             reloading_keys: Mutex::default(),

@@ -1,19 +1,27 @@
-//! The documents that other services read: keys (RFC 7517 §5) and metadata (RFC 8414 §3), with validators and
-//! lifetimes so that polling costs little.
+//! The documents that other services read: keys (RFC 7517 §5), metadata (RFC 8414 §3) and status lists
+//! (draft-ietf-oauth-status-list §8), with validators and lifetimes so that polling costs little.
 
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, ETAG, EntityTag, Header as _, HeaderValue, IF_NONE_MATCH, IfNoneMatch,
-    ORIGIN,
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, EntityTag, Header as _, HeaderMap, HeaderValue, IF_NONE_MATCH,
+    IfNoneMatch, ORIGIN, RETRY_AFTER,
 };
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::{Bytes, Data};
+use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
 
+use crate::app::status_lists::{NoStatusList, StatusDocument};
+use crate::protocol::status_list::STATUS_LIST_MEDIA_TYPE;
+
+use super::fallback;
+use super::root_span::record_cause;
 use super::state::HttpState;
+
+const JSON: &str = "application/json";
 
 /// Where the keys are, below the issuer.
 pub(super) const JWKS: &str = "/.well-known/jwks.json";
@@ -22,9 +30,13 @@ pub(super) const METADATA: &str = "/.well-known/oauth-authorization-server";
 /// The same under the name that OpenID Connect gives it.
 pub(super) const OPENID: &str = "/.well-known/openid-configuration";
 
+/// What the addresses of status lists begin with, below the issuer; alone it is that of the document that names them.
+pub(super) const STATUS: &str = "/status";
+
 /// A document as it is now. To take one copies no text.
 pub(super) struct Document {
     body: Bytes,
+    media_type: &'static str,
     etag: HeaderValue,
     cache_control: HeaderValue,
 }
@@ -35,6 +47,7 @@ impl Document {
         let jwks = ring.jwks();
         Self {
             body: Bytes::from_owner(Arc::clone(&jwks.body)),
+            media_type: JSON,
             etag: HeaderValue::from_str(&jwks.etag).expect("base64url between quotes"),
             cache_control: state.jwks_cache_control.clone(),
         }
@@ -43,7 +56,25 @@ impl Document {
     fn metadata(state: &HttpState) -> Self {
         let (body, etag) = &state.metadata;
         let cache_control = HeaderValue::from_static("public, max-age=300");
-        Self { body: body.clone(), etag: etag.clone(), cache_control }
+        Self { body: body.clone(), media_type: JSON, etag: etag.clone(), cache_control }
+    }
+
+    fn status_list(state: &HttpState, list: u32) -> Result<Self, NoStatusList> {
+        let document = state.app.status_list(list)?;
+        Ok(Self::status_document(state, &document, STATUS_LIST_MEDIA_TYPE))
+    }
+
+    fn status_lists(state: &HttpState) -> Self {
+        Self::status_document(state, &state.app.status_list_aggregation(), JSON)
+    }
+
+    fn status_document(state: &HttpState, document: &StatusDocument, media_type: &'static str) -> Self {
+        Self {
+            body: Bytes::from_owner(Arc::clone(&document.body)),
+            media_type,
+            etag: HeaderValue::from_str(&document.etag).expect("base64url between quotes"),
+            cache_control: state.status_cache_control.clone(),
+        }
     }
 
     /// The document that a request asks for which nothing but the document has to be known for: no condition, no page
@@ -54,13 +85,19 @@ impl Document {
             && request.uri().query().is_none()
             && !headers.contains_key(IF_NONE_MATCH)
             && !headers.contains_key(ORIGIN);
-        let document = match request.uri().path() {
-            _ if !plain => return None,
-            JWKS => Self::jwks,
-            METADATA | OPENID => Self::metadata,
-            _ => return None,
-        };
-        request.app_data::<Data<HttpState>>().map(|state| document(state))
+        if !plain {
+            return None;
+        }
+        let state = request.app_data::<Data<HttpState>>()?;
+        match request.uri().path() {
+            JWKS => Some(Self::jwks(state)),
+            METADATA | OPENID => Some(Self::metadata(state)),
+            path => {
+                let list = list_number(path.strip_prefix(STATUS)?.strip_prefix('/')?)?;
+                // Whatever cannot be served is refused by its route.
+                takes_status_list_jwt(headers).then(|| Self::status_list(state, list).ok()).flatten()
+            }
+        }
     }
 
     /// All of it.
@@ -69,7 +106,7 @@ impl Document {
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, self.cache_control);
         headers.insert(ETAG, self.etag);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type));
         response
     }
 
@@ -82,7 +119,8 @@ impl Document {
     }
 
     fn answer(self, request: &HttpRequest) -> HttpResponse {
-        let tag = self.etag.to_str().unwrap_or_default().trim_matches('"');
+        let tag = self.etag.to_str().unwrap_or_default().trim_start_matches("W/").trim_matches('"');
+        // Comparison is weak in any case.
         match matches(request, &EntityTag::new_strong(tag.to_owned())) {
             true => self.unchanged(),
             false => self.whole(),
@@ -98,6 +136,66 @@ pub(super) async fn jwks(request: HttpRequest, state: Data<HttpState>) -> HttpRe
 /// `GET /.well-known/oauth-authorization-server` and its OpenID alias.
 pub(super) async fn metadata(request: HttpRequest, state: Data<HttpState>) -> HttpResponse {
     Document::metadata(&state).answer(&request)
+}
+
+/// `GET /status`: the status list aggregation, draft-ietf-oauth-status-list §9.
+pub(super) async fn status_lists(request: HttpRequest, state: Data<HttpState>) -> HttpResponse {
+    Document::status_lists(&state).answer(&request)
+}
+
+/// `GET /status/{list}`: a Token Status List, draft-ietf-oauth-status-list §8.
+pub(super) async fn status_list(
+    request: HttpRequest,
+    list: Path<String>,
+    state: Data<HttpState>,
+) -> HttpResponse {
+    let Some(list) = list_number(&list) else { return fallback::not_found(request).await };
+    // §8.4: a list of now must not answer for another time. Of the two codes that the draft has for this, the one that
+    // is the caller's: a stranger must not be able to make a server look broken.
+    if request.query_string().split('&').any(|parameter| parameter.split('=').next() == Some("time")) {
+        return not_acceptable("There are no status lists of other times.");
+    }
+    if !takes_status_list_jwt(request.headers()) {
+        return not_acceptable("Status lists are application/statuslist+jwt only.");
+    }
+    match Document::status_list(&state, list) {
+        Ok(document) => document.answer(&request),
+        Err(NoStatusList::NoSuchList) => fallback::not_found(request).await,
+        Err(cause @ NoStatusList::Unsigned(_)) => {
+            record_cause(&request, &cause);
+            HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, "1")).json(json!({
+                "error": "temporarily_unavailable",
+                "error_description": "The list cannot be signed now; try again in a moment.",
+            }))
+        }
+    }
+}
+
+fn not_acceptable(description: &str) -> HttpResponse {
+    HttpResponse::NotAcceptable().json(json!({"error": "not_acceptable", "error_description": description}))
+}
+
+/// A number as the tokens write it: one address for each list.
+fn list_number(text: &str) -> Option<u32> {
+    let canonical = text == "0" || (text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0'));
+    text.parse().ok().filter(|_| canonical)
+}
+
+/// §8.1: who names media types and not this one wants CWT. Who names none knows what there is.
+fn takes_status_list_jwt(headers: &HeaderMap) -> bool {
+    let mut named = headers.get_all(ACCEPT).peekable();
+    named.peek().is_none() || named.filter_map(|accept| accept.to_str().ok()).any(accepts_status_list_jwt)
+}
+
+fn accepts_status_list_jwt(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let fits = ["*/*", "application/*", STATUS_LIST_MEDIA_TYPE, ""]
+            .iter()
+            .any(|known| media.eq_ignore_ascii_case(known));
+        fits && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
 }
 
 /// RFC 9110 §13.1.2: weak comparison, `*` matches.

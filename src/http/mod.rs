@@ -52,6 +52,14 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
                     get(format!("{prefix}{}", documents::METADATA), web::to(documents::metadata))
                         .wrap(cors::documents()),
                 )
+                .service(
+                    get(format!("{prefix}{}", documents::STATUS), web::to(documents::status_lists))
+                        .wrap(cors::documents()),
+                )
+                .service(
+                    get(format!("{prefix}{}/{{list}}", documents::STATUS), web::to(documents::status_list))
+                        .wrap(cors::documents()),
+                )
                 .service(get(format!("{prefix}/"), web::to(pages::home)));
             health_routes(config, prefix);
         }

@@ -26,6 +26,7 @@ pub(super) async fn home(state: Data<HttpState>) -> HttpResponse {
             endpoint("POST", "/token", "issues and refreshes tokens (RFC 6749)"),
             endpoint("GET", "/.well-known/jwks.json", "the public keys (RFC 7517)"),
             endpoint("GET", "/.well-known/oauth-authorization-server", "the metadata (RFC 8414)"),
+            endpoint("GET", "/status", "where revoked tokens are listed (Token Status List)"),
             endpoint("GET", "/.well-known/openid-configuration", "the same under its OpenID name"),
             endpoint("GET", "/health/live", "200 while the process answers"),
             endpoint("GET", "/health/ready", "200 while this instance can do its work"),

@@ -176,11 +176,13 @@ fn level(route: &str, status: StatusCode) -> Level {
 /// Documents and pages that machines fetch all day, and whose answer is no decision.
 fn is_polled(route: &str) -> bool {
     // By their ends, because an issuer with a path has all of them below it as well.
-    const POLLED: [&str; 6] = [
+    const POLLED: [&str; 8] = [
         "/",
         "/metrics",
         "/health/live",
         "/health/ready",
+        "/status",
+        "/status/{list}",
         "/.well-known/jwks.json",
         "/.well-known/openid-configuration",
     ];
@@ -432,6 +434,8 @@ mod tests {
             ("/.well-known/jwks.json", 200, Level::DEBUG),
             ("/.well-known/jwks.json", 500, Level::ERROR),
             ("/.well-known/oauth-authorization-server/{path}", 200, Level::DEBUG),
+            ("/status", 200, Level::DEBUG),
+            ("/tenant/status/{list}", 200, Level::DEBUG),
             ("/health/live", 200, Level::DEBUG),
             ("/health/ready", 503, Level::DEBUG),
             ("/metrics", 200, Level::DEBUG),

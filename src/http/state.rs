@@ -22,6 +22,8 @@ pub struct HttpState {
     pub(super) metadata: (Bytes, HeaderValue),
     /// How long the keys may be kept.
     pub(super) jwks_cache_control: HeaderValue,
+    /// How long a status list may be kept.
+    pub(super) status_cache_control: HeaderValue,
     allowed_origins: Vec<String>,
     issuer_path: String,
 }
@@ -35,11 +37,14 @@ impl HttpState {
         let etag = HeaderValue::from_str(&etag).expect("base64url between quotes");
         let max_age = u32::try_from(jwks_max_age(app.policy().publish_before).as_secs()).unwrap_or(0);
         let jwks_cache_control = HeaderValue::from_str(&format!("public, max-age={max_age}"));
+        let status_max_age = app.policy().status_ttl.as_secs();
+        let status_cache_control = HeaderValue::from_str(&format!("public, max-age={status_max_age}"));
         Self {
             app,
             draining,
             metadata: (metadata, etag),
             jwks_cache_control: jwks_cache_control.expect("words and a number"),
+            status_cache_control: status_cache_control.expect("words and a number"),
             allowed_origins,
             issuer_path: issuer_path.to_owned(),
         }

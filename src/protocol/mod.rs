@@ -16,6 +16,7 @@ pub mod params;
 pub mod refresh_family;
 pub mod refresh_token;
 pub mod scope_rules;
+pub mod status_list;
 pub mod status_order;
 pub mod throttle;
 pub mod token_id;

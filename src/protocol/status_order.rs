@@ -1,6 +1,6 @@
 //! In which order the indexes of a list are handed out: one that only this server knows.
 //!
-//! draft-ietf-oauth-status-list §12.5.2: indexes in the order of issuance would tell everybody who sees two tokens how
+//! draft-ietf-oauth-status-list §12.4 and §12.5.1: indexes in the order of issuance would tell everybody who sees two tokens how
 //! many logins lay between them.
 
 use aws_lc_rs::hmac;

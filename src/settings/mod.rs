@@ -153,6 +153,8 @@ pub struct Settings {
     pub keys: Keys,
     /// `tokens.*`
     pub tokens: Tokens,
+    /// `status.*`
+    pub status: Status,
     /// `passwords.*`
     pub passwords: Passwords,
     /// `throttle.*`
@@ -238,6 +240,13 @@ pub struct Tokens {
     pub refresh_retry_window_public: Ttl,
     /// The `aud` where nobody names one; `None` is the issuer.
     pub default_audience: Option<String>,
+}
+
+/// The status lists that validators look revoked tokens up in.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// How long a validator may use one before it looks for a newer one; a second to a day.
+    pub ttl: Ttl,
 }
 
 /// Passwords and what hashing them may cost.

@@ -99,6 +99,7 @@ pub(super) const SCHEMA: &[Key] = &[
     Key::required("tokens.refresh_retry_window", Kind::Time),
     Key::required("tokens.refresh_retry_window_public", Kind::Time),
     Key::optional("tokens.default_audience", Kind::Text, "the issuer"),
+    Key::required("status.ttl", Kind::Time),
     Key::required("passwords.memory_kib", Kind::Count),
     Key::required("passwords.iterations", Kind::Count),
     Key::required("passwords.parallelism", Kind::Count),

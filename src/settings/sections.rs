@@ -9,13 +9,16 @@ use super::mistake::Reported;
 use super::reader::Reader;
 use super::{
     Cors, Database, DatabaseUrl, Issuer, Keys, Log, LogFormat, Management, Passwords, Server, Settings,
-    Stderr, Telemetry, Throttle, Tls, Tokens, values,
+    Status, Stderr, Telemetry, Throttle, Tls, Tokens, values,
 };
 use crate::model::key::SigningAlgorithm;
 use crate::model::time::Ttl;
 
 /// More than any machine runs; tells a slip of the finger from a number.
 const MOST_THREADS: usize = 1024;
+
+/// Beyond it a status list is of no use.
+const LONGEST_STATUS_TTL: Ttl = Ttl::from_secs(24 * 60 * 60);
 
 /// OWASP's password storage cheat sheet: memory in KiB and passes of Argon2id with one lane, each pair enough.
 const OWASP_ARGON2ID: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
@@ -44,6 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>, stderr: Stderr) -> Result<Settings, 
     let database = database(reader);
     let keys = keys(reader, database.as_ref().ok());
     let tokens = tokens(reader, issuer.as_ref().ok());
+    let status = status(reader);
     let passwords = passwords(reader, reach);
     let throttle = throttle(reader);
     let cors = reader.list("cors.allowed_origins", values::origin);
@@ -56,6 +60,7 @@ pub(super) fn read(reader: &mut Reader<'_>, stderr: Stderr) -> Result<Settings, 
         database: database?,
         keys: keys?,
         tokens: tokens?,
+        status: status?,
         passwords: passwords?,
         throttle: throttle?,
         cors: Cors { allowed_origins: cors? },
@@ -286,6 +291,19 @@ fn log(reader: &mut Reader<'_>, stderr: Stderr) -> Result<Log, Reported> {
 }
 
 /// A length of time that is not zero.
+fn status(reader: &mut Reader<'_>) -> Result<Status, Reported> {
+    let ttl = positive(reader, "status.ttl")?;
+    if ttl > LONGEST_STATUS_TTL {
+        return Err(reader.refuse(
+            "status.ttl",
+            format!(
+                "{ttl} is how long a revoked token would still be taken: give at most {LONGEST_STATUS_TTL}"
+            ),
+        ));
+    }
+    Ok(Status { ttl })
+}
+
 fn positive(reader: &mut Reader<'_>, name: &'static str) -> Result<Ttl, Reported> {
     let ttl = reader.required(name, str::parse::<Ttl>)?;
     if ttl.is_zero() {

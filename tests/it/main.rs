@@ -43,6 +43,7 @@ mod signing_keys_elsewhere;
 mod skewed_clocks;
 mod slow_handshakes;
 mod slow_peers;
+mod status_lists;
 mod storage;
 mod storage_audit;
 mod storage_families;
@@ -105,6 +106,7 @@ fn main() -> std::process::ExitCode {
         skewed_clocks::trials(),
         slow_handshakes::trials(),
         slow_peers::trials(),
+        status_lists::trials(),
         storage::trials(),
         storage_audit::trials(),
         storage_families::trials(),

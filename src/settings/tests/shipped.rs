@@ -95,6 +95,7 @@ fn the_defaults_are_those_that_users_were_promised() {
     tokens.refresh_retry_window = 24h
     tokens.refresh_retry_window_public = 10s
     tokens.default_audience = http://127.0.0.1:8080
+    status.ttl = 30s
     passwords.memory_kib = 19456
     passwords.iterations = 2
     passwords.parallelism = 1

@@ -77,6 +77,13 @@ fn postgres_without_a_shared_key_is_refused_with_the_command_that_makes_one() {
 }
 
 #[test]
+fn a_status_list_that_is_kept_for_ever_or_not_at_all_is_refused() {
+    assert_refused(&[("GRANTD_STATUS__TTL", "0s")], "status.ttl", "no time at all");
+    assert_refused(&[("GRANTD_STATUS__TTL", "25h")], "status.ttl", "give at most 1d");
+    load_environment(&[("GRANTD_STATUS__TTL", "1d")]);
+}
+
+#[test]
 fn keys_that_would_not_be_ready_in_time_are_refused_and_a_missing_key_beside_them_too() {
     let rotation = [("GRANTD_KEYS__ROTATE_EVERY", "5s"), ("GRANTD_KEYS__PUBLISH_BEFORE", "5s")];
     assert_refused(&rotation, "keys.publish_before", "is not shorter than keys.rotate_every (5s)");

@@ -1,5 +1,5 @@
 //! PyJWT and Authlib, libraries that are not ours: finds a Python that has them, hands tokens to `tests/pyjwt/verify.py`
-//! and has `tests/pyjwt/authenticate.py` ask for some.
+//! and addresses of status lists to `tests/pyjwt/status_list.py`, and has `tests/pyjwt/authenticate.py` ask for tokens.
 //!
 //! The Python is `GRANTD_TEST_PYTHON`, else the one that `.ci/run` made in `target/ci-venv`, else `python3`,
 //! whichever is first to have `tests/pyjwt/requirements.txt` installed. Without one, the test counts as ignored.
@@ -25,44 +25,48 @@ pub(crate) struct Verification {
 ///
 /// Ends the test as ignored where there is no PyJWT; call it from the test itself, not from a task.
 pub(crate) async fn verify_with_pyjwt(how: &Verification, token: &str) -> Result<Value, String> {
+    let Verification { jwks_url, issuer, audience } = how.clone();
+    let arguments = [("--jwks-url", jwks_url), ("--issuer", issuer), ("--audience", audience)];
+    run("verify.py", named(arguments), token).await
+}
+
+/// What Python reads in the status list at `url` that the tokens call `uri`: its claims, its size, and which are set.
+///
+/// Ends the test as ignored where there is no PyJWT; call it from the test itself, not from a task.
+pub(crate) async fn read_status_list(jwks_url: &str, url: &str, uri: &str) -> Result<Value, String> {
+    let arguments = [("--jwks-url", jwks_url), ("--url", url), ("--uri", uri)];
+    run("status_list.py", named(arguments.map(|(name, value)| (name, value.to_owned()))), "").await
+}
+
+fn named<const N: usize>(arguments: [(&str, String); N]) -> Vec<String> {
+    arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+}
+
+/// What a script prints on being given this.
+async fn run(script: &'static str, arguments: Vec<String>, stdin: &str) -> Result<Value, String> {
     let Some(python) = python() else {
         missing(String::from(
             "no Python with PyJWT and Authlib here: set GRANTD_TEST_PYTHON to one that has tests/pyjwt/requirements.txt installed",
         ))
     };
-    let (how, token) = (how.clone(), token.to_owned());
-    // The server that PyJWT asks for keys may run on this very thread.
-    let verified = actix_web::rt::task::spawn_blocking(move || verify(python, &how, &token)).await;
-    verified.expect("the thread that waits for Python does not panic")
+    let stdin = stdin.to_owned();
+    // The server that Python asks may run on this very thread.
+    let ended =
+        actix_web::rt::task::spawn_blocking(move || run_here(python, script, &arguments, &stdin)).await;
+    ended.expect("the thread that waits for Python does not panic")
 }
 
 /// The answer that a library's client gets with the private key `pem`, or its one sentence on why it gets none.
 ///
 /// Ends the test as ignored where there is no such library; call it from the test itself, not from a task.
 pub(crate) async fn authenticate_with(arguments: &[&str], pem: &str) -> Result<Value, String> {
-    let Some(python) = python() else {
-        missing(String::from(
-            "no Python with PyJWT and Authlib here: set GRANTD_TEST_PYTHON to one that has tests/pyjwt/requirements.txt installed",
-        ))
-    };
-    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-    let pem = pem.to_owned();
-    let asked = actix_web::rt::task::spawn_blocking(move || {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        run(python, "authenticate.py", &arguments, &pem)
-    });
-    asked.await.expect("the thread that waits for Python does not panic")
+    let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    run("authenticate.py", arguments, pem).await
 }
 
-fn verify(python: &Path, how: &Verification, token: &str) -> Result<Value, String> {
-    let arguments = ["--jwks-url", &how.jwks_url, "--issuer", &how.issuer, "--audience", &how.audience];
-    run(python, "verify.py", &arguments, token)
-}
-
-/// What a script prints on being given this.
-fn run(python: &Path, script: &str, arguments: &[&str], input: &str) -> Result<Value, String> {
+fn run_here(python: &Path, script: &str, arguments: &[String], input: &str) -> Result<Value, String> {
     let mut child = Command::new(python)
-        .arg(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyjwt")).join(script))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pyjwt").join(script))
         .args(arguments)
         // A proxy of the machine's is no way to the servers of the tests.
         .env("no_proxy", "127.0.0.1,localhost")

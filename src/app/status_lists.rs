@@ -1,0 +1,174 @@
+//! Signed status lists, built once for every change and otherwise only when their time is half over: what is asked for
+//! in between is a clone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::keys::SigningKey;
+use crate::model::key::Kid;
+use crate::model::status::StatusIndex;
+use crate::protocol::access_token::status_list_uri;
+use crate::protocol::status_list::{
+    STATUS_LIST_TYP, StatusListClaims, StatusListFacts, aggregation, encode, lifetime,
+};
+
+use super::App;
+use super::revocations::RevokedPlaces;
+
+/// A document as it is served.
+#[derive(Debug)]
+pub struct StatusDocument {
+    /// The signed JWT in compact form, or JSON.
+    pub body: Arc<[u8]>,
+    /// A weak entity tag with its quotes (RFC 9110 §8.8.3): signatures of two instances differ, what they sign does not.
+    pub etag: String,
+}
+
+/// A list as it was last signed.
+struct Signed {
+    document: Arc<StatusDocument>,
+    made_of: MadeOf,
+    /// The compressed bits, which need not be compressed again to be signed again.
+    lst: Arc<str>,
+}
+
+/// What a signed list follows from.
+#[derive(Clone)]
+struct MadeOf {
+    revoked: Option<Arc<RevokedPlaces>>,
+    kid: Kid,
+    /// The half of a lifetime that it was signed in. Whoever is told in this half that nothing has changed holds a list
+    /// that is good for another half.
+    half: i64,
+}
+
+impl MadeOf {
+    fn is_same_content(&self, other: &Self) -> bool {
+        match (&self.revoked, &other.revoked) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.half == other.half && self.kid == other.kid && self.is_same_content(other)
+    }
+}
+
+/// The lists that somebody has asked for, and the document that names them all.
+#[derive(Default)]
+pub(crate) struct StatusLists {
+    signed: ArcSwap<BTreeMap<u32, Arc<Signed>>>,
+    named: ArcSwap<Option<(u32, Arc<StatusDocument>)>>,
+    /// Held while a list is built, so that it is built once.
+    building: Mutex<()>,
+}
+
+/// Why a list is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum NoStatusList {
+    /// No token points to it.
+    #[error("there is no status list of this number")]
+    NoSuchList,
+    /// It cannot be signed now.
+    #[error("the status list cannot be signed: {0}")]
+    Unsigned(String),
+}
+
+impl App {
+    /// The signed list of this number. Reads no database.
+    pub fn status_list(&self, list: u32) -> Result<Arc<StatusDocument>, NoStatusList> {
+        // One more than there are: another instance may have handed out its first index a moment ago.
+        if list > self.newest_status_list() + 1 {
+            return Err(NoStatusList::NoSuchList);
+        }
+        let missing = || NoStatusList::Unsigned(format!("no active {} key yet", self.policy.algorithm));
+        let key = self.signer(self.policy.algorithm).ok_or_else(missing)?;
+        let made_of = MadeOf {
+            revoked: self.revocations.load().of_list(list).cloned(),
+            kid: key.kid().clone(),
+            half: self.clock.now().as_secs() / (lifetime(self.policy.status_ttl).as_secs() / 2).max(1),
+        };
+        if let Some(signed) = self.status_lists.signed.load().get(&list)
+            && signed.made_of.is_same(&made_of)
+        {
+            return Ok(Arc::clone(&signed.document));
+        }
+        self.build(list, &key, made_of)
+    }
+
+    /// The names of all lists that tokens point to: the status list aggregation.
+    pub fn status_list_aggregation(&self) -> Arc<StatusDocument> {
+        let newest = self.newest_status_list();
+        if let Some((named, document)) = &**self.status_lists.named.load()
+            && *named == newest
+        {
+            return Arc::clone(document);
+        }
+        let uris: Vec<_> = (0..=newest).map(|list| status_list_uri(&self.policy.issuer, list)).collect();
+        let body = aggregation(uris.iter().map(String::as_str));
+        let etag = tag(&[&body]);
+        let document = Arc::new(StatusDocument { body: body.into(), etag });
+        self.status_lists.named.store(Arc::new(Some((newest, Arc::clone(&document)))));
+        document
+    }
+
+    /// The list that the newest index is in, as far as this instance has heard.
+    fn newest_status_list(&self) -> u32 {
+        let handed_out = u64::try_from(self.directory.load().revisions.status_indexes).unwrap_or(0);
+        StatusIndex::new(handed_out.saturating_sub(1)).map_or(0, StatusIndex::list)
+    }
+
+    fn build(
+        &self,
+        list: u32,
+        key: &SigningKey,
+        made_of: MadeOf,
+    ) -> Result<Arc<StatusDocument>, NoStatusList> {
+        let _one_at_a_time = self.status_lists.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.status_lists.signed.load().get(&list).cloned();
+        if let Some(signed) = &known
+            && signed.made_of.is_same(&made_of)
+        {
+            return Ok(Arc::clone(&signed.document));
+        }
+
+        let lst = match known.filter(|signed| signed.made_of.is_same_content(&made_of)) {
+            Some(signed) => Arc::clone(&signed.lst),
+            None => encode(made_of.revoked.iter().flat_map(|places| places.keys().copied())).into(),
+        };
+        let uri = status_list_uri(&self.policy.issuer, list);
+        let claims = StatusListClaims::new(&StatusListFacts {
+            issuer: &self.policy.issuer,
+            uri: &uri,
+            issued_at: self.clock.now(),
+            ttl: self.policy.status_ttl,
+            lst: &lst,
+        });
+        let jwt =
+            key.sign(STATUS_LIST_TYP, &claims).map_err(|error| NoStatusList::Unsigned(error.to_string()))?;
+        let etag = tag(&[
+            uri.as_bytes(),
+            lst.as_bytes(),
+            key.kid().as_str().as_bytes(),
+            &made_of.half.to_be_bytes(),
+        ]);
+        let document = Arc::new(StatusDocument { body: jwt.into_bytes().into(), etag });
+
+        let mut signed = (**self.status_lists.signed.load()).clone();
+        signed.insert(list, Arc::new(Signed { document: Arc::clone(&document), made_of, lst }));
+        self.status_lists.signed.store(Arc::new(signed));
+        Ok(document)
+    }
+}
+
+fn tag(parts: &[&[u8]]) -> String {
+    let digest = digest(&SHA256, &parts.join(&0));
+    format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
+}
