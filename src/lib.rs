@@ -99,6 +99,8 @@
 //! | a client assertion is caught and sent again, also to another instance | its `jti` is used up by one conditional insert, after its signature ([`storage::used_ids`], [`app::authenticate_client`]) |
 //! | an assertion for another server is passed on to this one | its audience is this issuer alone ([`protocol::client_assertion`]) |
 //! | an assertion that chooses how it is checked: `none`, HS256 with the public key, a key in its header | the registered key alone says the algorithm ([`keys::public_keys`]); two readings of one JSON are refused ([`model::strict_json`]) |
+//! | a stolen token of a client that uses DPoP | it is bound to a key: [`app::dpop`] asks for a proof by it, and a bound refresh token is nothing without its key, not even reuse ([`protocol::grants::refresh_token`]) |
+//! | a DPoP proof is used again, elsewhere, for another token, or made ahead | [`protocol::dpop`], [`storage::used_ids`], nonces that every instance computes ([`protocol::dpop_nonce`]) |
 //! | a forged token: `alg: none`, another key's `kid`, another issuer's | the key alone says the algorithm, every claim is asked for ([`keys::verification`]) |
 //! | a token that verifiers do not know the key of | [`signs_from`](protocol::key_schedule::signs_from) and `publish_before` ([`protocol::key_schedule`]) |
 //! | two instances rotate keys at once | compare-and-set statements and unique indexes ([`storage::signing_keys`]) |

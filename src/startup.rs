@@ -118,6 +118,7 @@ fn policy(settings: &Settings) -> Policy {
         rotate_every: settings.keys.rotate_every,
         publish_before: settings.keys.publish_before,
         status_ttl: settings.status.ttl,
+        dpop_require_nonce: settings.dpop.require_nonce,
         throttle: ThrottleRules {
             free_attempts: settings.throttle.free_attempts,
             max_delay: settings.throttle.max_delay,

@@ -136,6 +136,7 @@ impl Token {
             auth_time: Timestamp::from_secs(1_700_000_000),
         };
         Claims::new(&Facts {
+            jkt: None,
             issuer: "https://auth.example.com",
             client_id: &self.client,
             subject: Some(subject),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::client_auth::Presented;
+use crate::protocol::dpop::InvalidProof;
 use crate::protocol::error::TokenError;
 use crate::protocol::grants::client_credentials;
 use crate::protocol::params::Params;
@@ -16,7 +17,7 @@ use super::App;
 use super::authenticate_client::{AuthenticatedClient, authenticate_client};
 use super::issue::{Issue, issue, signer_for};
 use super::login::{Login, login};
-use super::refresh::refresh;
+use super::refresh::{Place, refresh};
 
 /// A request as the wire gives it, read but not judged.
 pub struct Exchange<'a> {
@@ -28,6 +29,8 @@ pub struct Exchange<'a> {
     pub source: IpAddr,
     /// The headers that state the user's address, if the client is trusted to.
     pub user_address: &'a [&'a [u8]],
+    /// The `DPoP` headers.
+    pub proofs: &'a [&'a [u8]],
 }
 
 /// How long a token request may take once it is read.
@@ -47,6 +50,8 @@ pub async fn exchange(app: &Arc<App>, request: Exchange<'_>) -> Result<TokenResp
 async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
     let presented = Presented::read(request.authorization, request.params)?;
     let wanted = TokenRequest::parse(request.params);
+    // Before the client: who is asked for a nonce has neither spent an assertion nor a guess.
+    let proof = app.read_proof(request.proofs)?;
     let authenticated = authenticate_client(app, &presented, request.source).await?;
     let client = authenticated.client();
     let trusted = client.registration.trust_user_address && !client.is_public();
@@ -57,22 +62,37 @@ async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<To
     if !client.allows(grant_type) {
         return Err(TokenError::UnauthorizedClient(grant_type));
     }
+    // RFC 9449 §5.2: "MUST reject token requests from the client that do not contain the DPoP header".
+    if client.registration.dpop_bound && proof.is_none() {
+        return Err(InvalidProof::Missing.into());
+    }
     // Before anything is consumed: a client's algorithm may be a moment older here than its first key.
     signer_for(app, client)?;
 
     match wanted {
         TokenRequest::ClientCredentials(wish) => {
             let granted = client_credentials::decide(&wish, client)?;
-            issue(app, Issue { client, subject: None, granted, refresh_token: None })
+            if let Some(proof) = &proof {
+                proof.use_up(app).await?;
+            }
+            let jkt = proof.as_ref().map(|proof| proof.jkt.as_str());
+            issue(app, Issue { client, subject: None, granted, refresh_token: None, jkt })
         }
         TokenRequest::Password { username, password, wish } => {
             let source = login_source(&authenticated, request.source, stated);
             let family_source = network_of(request.source);
             let client = authenticated;
-            login(app, Login { client, username, password, wish, source, family_source }).await
+            login(app, Login { client, username, password, wish, source, family_source, proof }).await
         }
         TokenRequest::RefreshToken { token, wish } => {
-            refresh(app, &authenticated, &token, &wish, request.source).await
+            refresh(
+                app,
+                &authenticated,
+                &token,
+                &wish,
+                Place { address: request.source, proof: proof.as_ref() },
+            )
+            .await
         }
     }
 }

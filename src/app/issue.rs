@@ -13,7 +13,7 @@ use crate::protocol::access_token::{Claims, Facts, Subject};
 use crate::protocol::error::TokenError;
 use crate::protocol::grants::Granted;
 use crate::protocol::token_id::token_id;
-use crate::protocol::token_response::TokenResponse;
+use crate::protocol::token_response::{TokenResponse, TokenType};
 use crate::telemetry::metrics::count;
 
 use super::{App, random};
@@ -28,11 +28,13 @@ pub(super) struct Issue<'a> {
     pub(super) granted: Granted,
     /// The refresh token that goes along.
     pub(super) refresh_token: Option<PlainSecret>,
+    /// The thumbprint of the key that the access token is bound to, proven and used up.
+    pub(super) jkt: Option<&'a str>,
 }
 
 /// Makes the answer. Everything that must be durable is so by now.
 pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenError> {
-    let Issue { client, subject, granted, refresh_token } = issue;
+    let Issue { client, subject, granted, refresh_token, jkt } = issue;
     let key = signer_for(app, client)?;
     let now = app.clock.now();
     let ttl = access_ttl(app, client);
@@ -56,6 +58,7 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
         status: client.registration.status.then_some(status_index),
         issued_at: now,
         ttl,
+        jkt,
     });
 
     let access_token =
@@ -66,6 +69,7 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
         expires_in: ttl,
         refresh_token,
         scope: granted.scope,
+        token_type: if jkt.is_some() { TokenType::Dpop } else { TokenType::Bearer },
     })
 }
 

@@ -20,6 +20,7 @@ use crate::protocol::token_response::TokenResponse;
 use crate::storage::{StorageError, families, known_sources, users};
 
 use super::authenticate_client::AuthenticatedClient;
+use super::dpop::Proven;
 use super::exchange::LoginSource;
 use super::issue::{Issue, access_ttl, issue};
 use super::throttle::{Attempt, End, Guess, Standing, Whose, commit_counted};
@@ -36,6 +37,8 @@ pub(super) struct Login {
     pub(super) source: LoginSource,
     /// Where the session counts as coming from.
     pub(super) family_source: String,
+    /// The key that the tokens are to be bound to.
+    pub(super) proof: Option<Proven>,
 }
 
 /// What a guess that was let in came to.
@@ -131,6 +134,9 @@ async fn judged(
         return Err(TokenError::Busy);
     }
 
+    if let Some(proof) = &login.proof {
+        proof.use_up(app).await?;
+    }
     let now = app.clock.now();
     let status_index = app.login_share.step(app.status_indexes.next(&app.db)).await?;
     let family = begin_family(app, login, (user, status_index), &granted, now);
@@ -153,7 +159,8 @@ async fn judged(
     let refresh_token = client
         .allows(GrantType::RefreshToken)
         .then(|| app.refresh_key.token(family.id, &family.secret, family.generation));
-    let issued = issue(app, Issue { client, subject: Some((user, &family)), granted, refresh_token });
+    let jkt = login.proof.as_ref().map(|proof| proof.jkt.as_str());
+    let issued = issue(app, Issue { client, subject: Some((user, &family)), granted, refresh_token, jkt });
     Ok(Outcome::Persisted(issued))
 }
 
@@ -246,6 +253,8 @@ fn begin_family(
         generation: 0,
         retries: 0,
         source: login.family_source.clone(),
+        // RFC 9449 §5: those of a client that authenticates are bound to it by that.
+        jkt: login.proof.as_ref().filter(|_| client.is_public()).map(|proof| proof.jkt.clone()),
         strange: None,
         auth_time: now,
         rotated_at: now,

@@ -12,6 +12,7 @@ pub mod clients;
 pub mod clock;
 pub(crate) mod database_health;
 pub mod directory;
+pub mod dpop;
 pub mod error;
 pub mod exchange;
 pub mod health;
@@ -45,6 +46,7 @@ use crate::model::audit::Actor;
 use crate::model::key::SigningAlgorithm;
 use crate::model::time::Ttl;
 use crate::passwords::{PasswordPolicy, PasswordPool};
+use crate::protocol::dpop_nonce::NonceKey;
 use crate::protocol::refresh_family::FamilyRules;
 use crate::protocol::refresh_token::RefreshTokenKey;
 use crate::protocol::throttle::ThrottleRules;
@@ -89,6 +91,8 @@ pub struct Policy {
     pub login_patience: Ttl,
     /// What a password must be like.
     pub passwords: PasswordPolicy,
+    /// Whether a DPoP proof must have a nonce of this server.
+    pub dpop_require_nonce: bool,
 }
 
 /// The application: everything a use case may touch.
@@ -103,6 +107,7 @@ pub struct App {
     pub(crate) accounts: AccountHasher,
     pub(crate) lines: Lines,
     pub(crate) refresh_key: RefreshTokenKey,
+    pub(crate) dpop_nonces: NonceKey,
     /// Chains the rows of the audit.
     pub(crate) chain: ChainKey,
     /// Who acts where no request does.

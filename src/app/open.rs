@@ -13,6 +13,7 @@ use crate::keys::{
 use crate::model::audit::Actor;
 use crate::model::time::Timestamp;
 use crate::passwords::{PasswordPool, PoolSettings};
+use crate::protocol::dpop_nonce::NonceKey;
 use crate::protocol::refresh_token::RefreshTokenKey;
 use crate::storage::db::{Location, OpenError};
 use crate::storage::migrate::{SchemaError, current, migrate};
@@ -134,6 +135,7 @@ impl App {
             chain: ChainKey::new(&key.derive(Purpose::Audit)),
             actor: parts.actor,
             refresh_key: RefreshTokenKey::new(&key.derive(Purpose::RefreshTokens)),
+            dpop_nonces: NonceKey::new(&key.derive(Purpose::DpopNonces)),
             directory: ArcSwap::from_pointee(Directory::load(&db, revisions).await?),
             ring: ArcSwap::from_pointee(KeyRing::new(Vec::new())),
             revocations: ArcSwap::from_pointee(Revocations::load(&db, revisions.revocations).await?),

@@ -1,4 +1,4 @@
-//! Things that are used once over all instances: the ids of client assertions.
+//! Things that are used once over all instances: the ids of client assertions and of DPoP proofs.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -22,13 +22,22 @@ pub(super) enum Once<'a> {
         /// Its `jti`.
         jti: &'a str,
     },
+    /// The id of a DPoP proof, among all of its key.
+    DpopProof {
+        /// The thumbprint of the key.
+        jkt: &'a str,
+        /// Its `jti`.
+        jti: &'a str,
+    },
 }
 
 impl Once<'_> {
-    /// A name of fixed length for what has any length. The parts are kept apart by a byte that no client id contains.
+    /// A name of fixed length for what has any length. The parts are kept apart by a byte that no client id and no thumbprint
+    /// contains.
     fn id(self) -> [u8; 32] {
         let name = match self {
             Self::ClientAssertion { client, jti } => format!("client assertion\0{client}\0{jti}"),
+            Self::DpopProof { jkt, jti } => format!("dpop proof\0{jkt}\0{jti}"),
         };
         digest(&SHA256, name.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
@@ -59,5 +68,6 @@ mod tests {
         assert_eq!(of("a", "1"), of("a", "1"));
         assert_ne!(of("a", "1"), of("b", "1"));
         assert_ne!(of("a", "b1"), of("ab", "1"));
+        assert_ne!(of("a", "1"), Once::DpopProof { jkt: "a", jti: "1" }.id());
     }
 }

@@ -162,6 +162,7 @@ mod tests {
             generation: 4,
             retries: 0,
             source: "192.0.2.1".into(),
+            jkt: None,
             strange: None,
             auth_time: at(0),
             rotated_at: at(1),

@@ -35,7 +35,7 @@ pub(super) fn endpoints(allowed_origins: &[String]) -> Cors {
             HeaderName::from_static("x-requested-with"),
             HeaderName::from_static("dpop"),
         ])
-        .expose_headers(["retry-after", "www-authenticate", "x-request-id"])
+        .expose_headers(["dpop-nonce", "retry-after", "www-authenticate", "x-request-id"])
         .max_age(3600);
     allowed_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }

@@ -1,7 +1,9 @@
 //! `POST /token`: RFC 6749 §3.2. What goes in is read by `form`, what comes out is written here.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, PRAGMA, RETRY_AFTER};
+use actix_web::http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA, RETRY_AFTER,
+};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, Responder as _};
 use oxide_auth::endpoint::WebResponse as _;
@@ -9,6 +11,7 @@ use oxide_auth_actix::{OAuthResource, OAuthResponse, WebError};
 use serde::Serialize;
 
 use crate::app::exchange::{Exchange, exchange};
+use crate::protocol::dpop;
 use crate::protocol::error::{ErrorCode, TokenError};
 use crate::protocol::token_response::TokenResponse;
 use crate::protocol::user_address;
@@ -21,10 +24,17 @@ use super::state::HttpState;
 
 /// Answers a token request.
 pub(super) async fn token(request: HttpRequest, body: Payload, state: Data<HttpState>) -> HttpResponse {
-    match answer(&request, body, &state).await {
+    let mut response = match answer(&request, body, &state).await {
         Ok(response) => granted(&request, &response),
         Err(error) => refused(&request, &error, &state),
+    };
+    // RFC 9449 §8.2: whoever sends proofs hears with every answer what the next one is to be made with.
+    if request.headers().contains_key(dpop::HEADER)
+        && let Ok(nonce) = HeaderValue::from_str(&state.app.dpop_nonce())
+    {
+        response.headers_mut().insert(HeaderName::from_static(dpop::NONCE_HEADER), nonce);
     }
+    response
 }
 
 /// Any other method.
@@ -48,11 +58,13 @@ async fn answer(
     let authorization = authorization.map(str::as_bytes);
     let user_address: Vec<&[u8]> =
         request.headers().get_all(user_address::HEADER).map(|line| line.as_bytes()).collect();
+    let proofs: Vec<&[u8]> = request.headers().get_all(dpop::HEADER).map(|line| line.as_bytes()).collect();
     let request = Exchange {
         authorization: authorization.as_slice(),
         params: &params,
         source,
         user_address: &user_address,
+        proofs: &proofs,
     };
     exchange(&state.app, request).await
 }
@@ -90,14 +102,13 @@ fn refused(request: &HttpRequest, error: &TokenError, state: &HttpState) -> Http
         headers.insert(RETRY_AFTER, (seconds as u64).into());
     }
     if *error == TokenError::Method {
-        headers.insert(ALLOW, actix_web::http::header::HeaderValue::from_static("POST, OPTIONS"));
+        headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     }
     uncached(response)
 }
 
 /// RFC 6749 §5.1: both headers on every answer that may hold a token, and errors are no exception.
 fn uncached(mut response: HttpResponse) -> HttpResponse {
-    use actix_web::http::header::HeaderValue;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response

@@ -26,6 +26,8 @@ pub enum Purpose {
     Audit,
     /// HMAC-SHA-256 that scatters status indexes.
     StatusIndexes,
+    /// HMAC-SHA-256 that makes the nonces of DPoP.
+    DpopNonces,
 }
 
 impl Purpose {
@@ -38,6 +40,7 @@ impl Purpose {
             Self::LoginFailures => b"grantd v1 login failures",
             Self::Audit => b"grantd v1 audit",
             Self::StatusIndexes => b"grantd v1 status indexes",
+            Self::DpopNonces => b"grantd v1 dpop nonces",
         }
     }
 }
@@ -100,6 +103,7 @@ mod tests {
         assert_eq!(derived(Purpose::ClientSecrets), "FBq7WSKzLndDZGCg3ioeOVpIEaovaKeTwph+yYSqkCE=");
         assert_eq!(derived(Purpose::RefreshTokens), "EnYsNSiTmd4kg0jxJZdlZnKzfQ3f9FtWG2vsZA3lzXE=");
         assert_eq!(derived(Purpose::Audit), "FuhRF/jckQq5hnqoEs5SEERc7ndRuvw6kjpKKe72aQM=");
+        assert_eq!(derived(Purpose::DpopNonces), "YlPU6P7TYyjPmaDk3XBhn0lRS6+eBzKeSfq6SNwQC0M=");
     }
 
     #[test]

@@ -301,6 +301,7 @@ fn registered(registration: &Registration) -> Map<String, Value> {
         trust_user_address,
         status,
         jwks,
+        dpop_bound,
     } = registration;
     let ttl = |ttl: &Option<Ttl>| json!(ttl.map(|ttl| ttl.to_string()));
     [
@@ -316,6 +317,7 @@ fn registered(registration: &Registration) -> Map<String, Value> {
         ("status", json!(status)),
         // Whole, for whoever has one of these keys can act as the client, under whatever kid.
         ("jwks", json!(jwks.as_ref().map(JwkSet::to_json))),
+        ("dpop_bound_access_tokens", json!(dpop_bound)),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

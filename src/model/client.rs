@@ -136,6 +136,8 @@ pub struct Registration {
     pub status: bool,
     /// The public keys of what it signs to authenticate, for `private_key_jwt`.
     pub jwks: Option<JwkSet>,
+    /// Whether each of its tokens must be bound to a key (RFC 9449 §5.2).
+    pub dpop_bound: bool,
 }
 
 impl Default for Registration {
@@ -153,6 +155,7 @@ impl Default for Registration {
             trust_user_address: false,
             status: true,
             jwks: None,
+            dpop_bound: false,
         }
     }
 }

@@ -71,6 +71,8 @@ pub struct Family {
     pub retries: u32,
     /// The network address that the live token was first asked for from.
     pub source: String,
+    /// The thumbprint of the key that its tokens are bound to (RFC 9449 §5), of public clients that use DPoP.
+    pub jkt: Option<String>,
     /// The last time that the live token was handed out again to somebody elsewhere.
     pub strange: Option<StrangeRetry>,
     /// When the user gave their password.

@@ -47,6 +47,8 @@ pub struct Facts<'a> {
     pub issued_at: Timestamp,
     /// How long it lives.
     pub ttl: Ttl,
+    /// The thumbprint of the key that it is bound to, if it is.
+    pub jkt: Option<&'a str>,
 }
 
 /// The claims set, in the order it is written.
@@ -70,6 +72,8 @@ pub struct Claims<'a> {
     roles: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation<'a>>,
 }
 
 /// draft-ietf-oauth-status-list §6.1.
@@ -83,6 +87,12 @@ struct Status {
 struct StatusListRef {
     idx: u32,
     uri: String,
+}
+
+/// RFC 9449 §6.1: the key that whoever presents the token must prove to have.
+#[derive(Debug, Serialize)]
+struct Confirmation<'a> {
+    jkt: &'a str,
 }
 
 /// The address of a status list, which is the `sub` of the list too.
@@ -130,6 +140,7 @@ impl<'a> Claims<'a> {
                     uri: status_list_uri(facts.issuer, index.list()),
                 },
             }),
+            cnf: facts.jkt.map(|jkt| Confirmation { jkt }),
         }
     }
 }
@@ -140,6 +151,7 @@ mod tests {
 
     fn facts<'a>(client_id: &'a ClientId, audience: &'a [Audience], scope: &'a Scope) -> Facts<'a> {
         Facts {
+            jkt: None,
             issuer: "https://auth.example.com",
             client_id,
             subject: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::client::GrantType;
 
 use super::client_assertion::InvalidAssertion;
+use super::dpop::InvalidProof;
 use super::params::InvalidForm;
 
 /// An error code of RFC 6749 §5.2, or of the RFCs that extend it.
@@ -24,6 +25,10 @@ pub enum ErrorCode {
     InvalidScope,
     /// RFC 8707 §2.
     InvalidTarget,
+    /// RFC 9449 §5.
+    InvalidDpopProof,
+    /// RFC 9449 §8.
+    UseDpopNonce,
     /// RFC 6749 §4.1.2.1; the nearest registered word for "not now".
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1.
@@ -41,6 +46,8 @@ impl ErrorCode {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -115,6 +122,9 @@ pub enum GrantFailure {
     /// A replaced refresh token came back; the family is ended.
     #[error("a refresh token was used again after its successor; its family is ended")]
     Reused,
+    /// The refresh token is bound to another key, RFC 9449 §5.
+    #[error("the refresh token is bound to another key than the DPoP proof's")]
+    OtherKey,
     /// A public client asked too often for a lost answer.
     #[error("the lost answer was asked for too often")]
     TooManyRetries,
@@ -185,6 +195,9 @@ pub enum TokenError {
     /// A `resource` that is not an absolute URI or not the client's.
     #[error("the resource is not among the client's audiences")]
     Target,
+    /// The DPoP proof is no good, or there is none where there must be.
+    #[error(transparent)]
+    Dpop(#[from] InvalidProof),
     /// Too many failed logins.
     #[error("too many failed logins")]
     Throttled {
@@ -265,11 +278,12 @@ impl TokenError {
                 | GrantFailure::Expired
                 | GrantFailure::Revoked
                 | GrantFailure::Reused
+                | GrantFailure::OtherKey
                 | GrantFailure::TooManyRetries,
             ) => (
                 Code::InvalidGrant,
                 400,
-                "The refresh token is invalid, expired, revoked or was issued to another client.",
+                "The refresh token is invalid, expired, revoked or was issued to another client or key.",
             ),
             Self::MalformedScope => (
                 Code::InvalidScope,
@@ -286,6 +300,16 @@ impl TokenError {
                 Code::InvalidTarget,
                 400,
                 "The resource is not among the audiences that this client may ask for.",
+            ),
+            Self::Dpop(InvalidProof::Nonce) => (
+                Code::UseDpopNonce,
+                400,
+                "Send a new DPoP proof with the nonce in the DPoP-Nonce header (RFC 9449 section 8).",
+            ),
+            Self::Dpop(_) => (
+                Code::InvalidDpopProof,
+                400,
+                "The DPoP proof is missing, invalid, not for this request or used already (RFC 9449 section 4.3).",
             ),
             Self::Throttled { .. } => (
                 Code::TemporarilyUnavailable,

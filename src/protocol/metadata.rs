@@ -16,6 +16,7 @@ pub struct Metadata {
     grant_types_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: Vec<&'static str>,
     token_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    dpop_signing_alg_values_supported: Vec<&'static str>,
     // draft-ietf-oauth-status-list §9.1.
     status_list_aggregation_endpoint: String,
 }
@@ -31,6 +32,7 @@ impl Metadata {
             grant_types_supported: GrantType::ALL.map(GrantType::as_str).to_vec(),
             token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str).to_vec(),
             token_endpoint_auth_signing_alg_values_supported: PROOF_ALGORITHMS.map(|(name, _)| name).to_vec(),
+            dpop_signing_alg_values_supported: PROOF_ALGORITHMS.map(|(name, _)| name).to_vec(),
             status_list_aggregation_endpoint: format!("{issuer}/status"),
         }
     }
@@ -47,6 +49,6 @@ mod tests {
 
     #[test]
     fn the_document_says_what_is_on_and_nothing_else() {
-        insta::assert_snapshot!(Metadata::new("https://auth.example.com/id").to_json(), @r#"{"issuer":"https://auth.example.com/id","token_endpoint":"https://auth.example.com/id/token","jwks_uri":"https://auth.example.com/id/.well-known/jwks.json","response_types_supported":[],"grant_types_supported":["client_credentials","password","refresh_token"],"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","private_key_jwt","none"],"token_endpoint_auth_signing_alg_values_supported":["ES256","RS256","PS256","EdDSA","Ed25519"],"status_list_aggregation_endpoint":"https://auth.example.com/id/status"}"#);
+        insta::assert_snapshot!(Metadata::new("https://auth.example.com/id").to_json(), @r#"{"issuer":"https://auth.example.com/id","token_endpoint":"https://auth.example.com/id/token","jwks_uri":"https://auth.example.com/id/.well-known/jwks.json","response_types_supported":[],"grant_types_supported":["client_credentials","password","refresh_token"],"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","private_key_jwt","none"],"token_endpoint_auth_signing_alg_values_supported":["ES256","RS256","PS256","EdDSA","Ed25519"],"dpop_signing_alg_values_supported":["ES256","RS256","PS256","EdDSA","Ed25519"],"status_list_aggregation_endpoint":"https://auth.example.com/id/status"}"#);
     }
 }

@@ -7,6 +7,8 @@ pub mod access_token;
 pub mod audience;
 pub mod client_assertion;
 pub mod client_auth;
+pub mod dpop;
+pub mod dpop_nonce;
 pub mod error;
 pub mod grants;
 pub mod key_schedule;

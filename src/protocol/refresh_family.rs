@@ -150,6 +150,7 @@ mod tests {
             generation: 5,
             retries: 0,
             source: "192.0.2.1".into(),
+            jkt: None,
             strange: None,
             auth_time: Timestamp::from_secs(0),
             rotated_at: Timestamp::from_secs(1000),

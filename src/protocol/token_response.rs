@@ -15,6 +15,27 @@ pub struct TokenResponse {
     pub refresh_token: Option<PlainSecret>,
     /// What was granted; always written, because a client must not guess.
     pub scope: Scope,
+    /// How the access token is used.
+    pub token_type: TokenType,
+}
+
+/// How an access token is used, RFC 6749 §7.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenType {
+    /// RFC 6750: whoever has it may use it.
+    Bearer,
+    /// RFC 9449 §5: with a proof by the key that it is bound to.
+    Dpop,
+}
+
+impl TokenType {
+    /// The value of `token_type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
 }
 
 impl TokenResponse {
@@ -30,7 +51,7 @@ impl TokenResponse {
             value(&mut json);
         };
         member("access_token", &|json| push_string(json, self.access_token.expose()));
-        member("token_type", &|json| push_string(json, "Bearer"));
+        member("token_type", &|json| push_string(json, self.token_type.as_str()));
         member("expires_in", &|json| json.push_str(&self.expires_in.as_secs().to_string()));
         if let Some(token) = refresh_token {
             member("refresh_token", &|json| push_string(json, token));
@@ -54,6 +75,7 @@ mod tests {
             expires_in: Ttl::from_secs(600),
             refresh_token: refresh_token.map(|token| PlainSecret::new(token.into())),
             scope: scope.parse().expect("a scope"),
+            token_type: TokenType::Bearer,
         };
         let read = |answer: TokenResponse| -> serde_json::Value {
             serde_json::from_str(&answer.to_json()).expect("JSON")

@@ -161,6 +161,8 @@ pub struct Settings {
     pub throttle: Throttle,
     /// `cors.*`
     pub cors: Cors,
+    /// `dpop.*`
+    pub dpop: Dpop,
     /// `log.*`
     pub log: Log,
     /// `telemetry.*`
@@ -279,6 +281,13 @@ pub struct Throttle {
     pub max_delay: Ttl,
     /// Failures in a day before the rest are refused.
     pub daily_limit: u32,
+}
+
+/// What proofs of possession must be like.
+#[derive(Clone, Debug)]
+pub struct Dpop {
+    /// Whether each must hold a nonce of this server.
+    pub require_nonce: bool,
 }
 
 /// Whose pages may call the token endpoints.

@@ -111,6 +111,7 @@ pub(super) const SCHEMA: &[Key] = &[
     Key::required("throttle.free_attempts", Kind::Count),
     Key::required("throttle.max_delay", Kind::Time),
     Key::required("throttle.daily_limit", Kind::Count),
+    Key::required("dpop.require_nonce", Kind::Switch),
     Key::optional("cors.allowed_origins", Kind::List, "none"),
     Key::optional("log.format", Kind::Text, "pretty on a terminal, else json"),
     Key::required("log.level", Kind::Text),

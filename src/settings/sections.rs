@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::mistake::Reported;
 use super::reader::Reader;
 use super::{
-    Cors, Database, DatabaseUrl, Issuer, Keys, Log, LogFormat, Management, Passwords, Server, Settings,
+    Cors, Database, DatabaseUrl, Dpop, Issuer, Keys, Log, LogFormat, Management, Passwords, Server, Settings,
     Status, Stderr, Telemetry, Throttle, Tls, Tokens, values,
 };
 use crate::model::key::SigningAlgorithm;
@@ -50,6 +50,7 @@ pub(super) fn read(reader: &mut Reader<'_>, stderr: Stderr) -> Result<Settings, 
     let status = status(reader);
     let passwords = passwords(reader, reach);
     let throttle = throttle(reader);
+    let require_nonce = reader.required("dpop.require_nonce", values::switch);
     let cors = reader.list("cors.allowed_origins", values::origin);
     let log = log(reader, stderr);
     let telemetry = reader.optional("telemetry.otlp_endpoint", values::endpoint);
@@ -63,6 +64,7 @@ pub(super) fn read(reader: &mut Reader<'_>, stderr: Stderr) -> Result<Settings, 
         status: status?,
         passwords: passwords?,
         throttle: throttle?,
+        dpop: Dpop { require_nonce: require_nonce? },
         cors: Cors { allowed_origins: cors? },
         log: log?,
         telemetry: Telemetry { otlp_endpoint: telemetry? },

@@ -30,6 +30,7 @@ struct ClientRow {
     alg: Option<String>,
     trust_user_address: i64, // 1 for yes
     jwks: Option<String>,
+    dpop_bound: i64, // 1 for yes
     disabled_at: Option<i64>,
     created_at: i64,
     status_index: Option<i64>,
@@ -51,7 +52,7 @@ pub async fn list(db: &Db) -> Result<Vec<Client>, StorageError> {
         db,
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                trust_user_address, jwks, disabled_at, created_at, status_index, without_status
+                trust_user_address, jwks, dpop_bound, disabled_at, created_at, status_index, without_status
          from clients order by id"
     );
     let secrets: Vec<SecretRow> = rows!(
@@ -80,7 +81,7 @@ pub async fn find(tx: &mut Tx, id: &ClientId) -> Result<Option<Client>, StorageE
         &mut *tx,
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                trust_user_address, jwks, disabled_at, created_at, status_index, without_status
+                trust_user_address, jwks, dpop_bound, disabled_at, created_at, status_index, without_status
          from clients where id = $1",
         id.as_str()
     );
@@ -107,8 +108,8 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
     execute!(
         tx,
         "insert into clients (id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                              disabled_at, created_at, trust_user_address, status_index, without_status, jwks)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                              disabled_at, created_at, trust_user_address, status_index, without_status, jwks, dpop_bound)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         client.id.as_str(),
         registration.name.as_deref(),
         joined(&registration.grant_types),
@@ -124,6 +125,7 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
         stored(client.status_index),
         i64::from(!registration.status),
         registration.jwks.as_ref().map(JwkSet::to_json),
+        i64::from(registration.dpop_bound),
     );
     set_secrets(tx, &client.id, &client.secrets).await
 }
@@ -135,7 +137,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         &mut *tx,
         "update clients set name = $2, grant_types = $3, scope = $4, audience = $5, auth_methods = $6,
                             access_ttl = $7, refresh_ttl = $8, alg = $9, trust_user_address = $10,
-                            without_status = $11, jwks = $12
+                            without_status = $11, jwks = $12, dpop_bound = $13
          where id = $1",
         id.as_str(),
         registration.name.as_deref(),
@@ -149,6 +151,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         i64::from(registration.trust_user_address),
         i64::from(!registration.status),
         registration.jwks.as_ref().map(JwkSet::to_json),
+        i64::from(registration.dpop_bound),
     );
     Ok(changed == 1)
 }
@@ -248,6 +251,7 @@ impl ClientRow {
                     .map(|set| JwkSet::parse(set.as_bytes()))
                     .transpose()
                     .map_err(StorageError::corrupt)?,
+                dpop_bound: self.dpop_bound != 0,
             },
             secrets,
             disabled_at: self.disabled_at.map(Timestamp::from_secs),

@@ -24,6 +24,7 @@ struct FamilyRow {
     generation: i64,
     retries: i64,
     source: String,
+    jkt: Option<String>,
     strange_generation: Option<i64>,
     strange_in_a_row: i64,
     auth_time: i64,
@@ -52,7 +53,7 @@ pub async fn find(on: impl Into<Conn<'_>>, id: FamilyId) -> Result<Option<Family
     let family: Option<FamilyRow> = row!(
         on,
         FamilyRow,
-        "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+        "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
                 strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
                 revoked_reason
          from families where id = $1",
@@ -77,7 +78,7 @@ pub async fn find_with_user(
     let found: Option<OwnedRow> = row!(
         on,
         OwnedRow,
-        "select families.id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+        "select families.id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
                 strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
                 revoked_reason, username, email, name, password_hash, disabled_at, created_at, last_login_at,
                 (select string_agg(role, ' ') from user_roles where user_roles.user_id = users.id) as roles
@@ -103,7 +104,7 @@ pub async fn list(
         Which::User(id) => rows!(
             on,
             FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
                     strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
                     revoked_reason
              from families where user_id = $2 and expires_at > $1 order by auth_time desc, id",
@@ -113,7 +114,7 @@ pub async fn list(
         Which::Client(id) => rows!(
             on,
             FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
                     strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
                     revoked_reason
              from families where client_id = $2 and expires_at > $1 order by auth_time desc, id",
@@ -123,7 +124,7 @@ pub async fn list(
         Which::Family(id) => rows!(
             on,
             FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
                     strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
                     revoked_reason
              from families where id = $2 and expires_at > $1 order by auth_time desc, id",
@@ -133,7 +134,7 @@ pub async fn list(
         Which::All => rows!(
             on,
             FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
                     strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
                     revoked_reason
              from families where expires_at > $1 order by auth_time desc, id",
@@ -149,8 +150,8 @@ pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> 
         &mut *tx,
         "insert into families (id, client_id, user_id, requested, granted, audience, secret, generation, retries,
                                source, strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at,
-                               status_index)
-         select $1, clients.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
+                               status_index, jkt)
+         select $1, clients.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
          from clients where clients.id = $2 and clients.disabled_at is null",
         family.id.to_string(),
         family.client_id.as_str(),
@@ -168,6 +169,7 @@ pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> 
         family.rotated_at.as_millis(),
         family.expires_at.as_secs(),
         stored(family.status_index),
+        family.jkt.as_deref(),
     );
     if inserted != 1 {
         return Ok(false);
@@ -183,49 +185,75 @@ pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> 
     Ok(enabled == Some((1,)))
 }
 
+/// What becomes of a family whose live token is redeemed.
+#[derive(Clone, Copy, Debug)]
+pub struct Moved<'a> {
+    /// Where it is redeemed.
+    pub source: &'a str,
+    /// The key that its tokens are bound to from now on; must be the one that they are bound to, if they are.
+    pub jkt: Option<&'a str>,
+    /// How long a token may lie unused.
+    pub idle_ttl: Ttl,
+    /// Now.
+    pub now: Timestamp,
+}
+
 /// Redeems the live token of `generation`: makes the next generation the live one. `false` if it is not the live
-/// one any more, or the family has ended meanwhile. This statement alone decides who wins.
+/// one any more, or the family has ended or was bound to another key meanwhile. This statement alone decides who wins.
 pub async fn rotate(
     tx: &mut Tx,
     id: FamilyId,
     generation: u32,
-    source: &str,
-    idle_ttl: Ttl,
-    now: Timestamp,
+    Moved { source, jkt, idle_ttl, now }: Moved<'_>,
 ) -> Result<bool, StorageError> {
     let changed = execute!(
         tx,
-        "update families set generation = generation + 1, retries = 0, source = $3, rotated_at_ms = $4
-         where id = $1 and generation = $2 and revoked_at is null and expires_at > $5 and rotated_at_ms > $6",
+        "update families set generation = generation + 1, retries = 0, source = $3, rotated_at_ms = $4,
+                jkt = coalesce(jkt, $7)
+         where id = $1 and generation = $2 and revoked_at is null and expires_at > $5 and rotated_at_ms > $6
+           and (jkt is null or jkt = $7)",
         id.to_string(),
         i64::from(generation),
         source,
         now.as_millis(),
         now.as_secs(),
         now.minus(idle_ttl).as_millis(),
+        jkt,
     );
     Ok(changed == 1)
 }
 
-/// Notes that the live token of `generation` is handed out again, and whether to somebody elsewhere. `false` if the
-/// family moved on or ended meanwhile, or `limit` is reached.
+/// What is noted of a token that is handed out again.
+#[derive(Clone, Copy, Debug)]
+pub struct Retried<'a> {
+    /// How often it may be.
+    pub limit: Option<u32>,
+    /// Whether to somebody elsewhere.
+    pub strange: Option<StrangeRetry>,
+    /// As in [`Moved`].
+    pub jkt: Option<&'a str>,
+}
+
+/// Notes that the live token of `generation` is handed out again. `false` if the family moved on, ended or was bound to
+/// another key meanwhile, or the limit is reached.
 pub async fn record_retry(
     tx: &mut Tx,
     id: FamilyId,
     generation: u32,
-    limit: Option<u32>,
-    strange: Option<StrangeRetry>,
+    Retried { limit, strange, jkt }: Retried<'_>,
 ) -> Result<bool, StorageError> {
     let changed = execute!(
         tx,
         "update families set retries = retries + 1, strange_generation = coalesce($4, strange_generation),
-                strange_in_a_row = coalesce($5, strange_in_a_row)
-         where id = $1 and generation = $2 and revoked_at is null and retries < coalesce($3, retries + 1)",
+                strange_in_a_row = coalesce($5, strange_in_a_row), jkt = coalesce(jkt, $6)
+         where id = $1 and generation = $2 and revoked_at is null and retries < coalesce($3, retries + 1)
+           and (jkt is null or jkt = $6)",
         id.to_string(),
         i64::from(generation),
         limit.map(i64::from),
         strange.map(|strange| i64::from(strange.generation)),
         strange.map(|strange| i64::from(strange.in_a_row)),
+        jkt,
     );
     Ok(changed == 1)
 }
@@ -387,6 +415,7 @@ impl FamilyRow {
             generation: u32::try_from(self.generation).map_err(StorageError::corrupt)?,
             retries: u32::try_from(self.retries).map_err(StorageError::corrupt)?,
             source: self.source,
+            jkt: self.jkt,
             strange: match self.strange_generation {
                 None => None,
                 Some(generation) => Some(StrangeRetry {

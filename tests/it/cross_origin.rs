@@ -97,7 +97,7 @@ async fn a_configured_origin_reads_answers_and_errors(database: TestDatabase) {
             assert_eq!(answer.status, status, "{answer:?}");
             assert_readable_by(&answer, origin);
             let exposed = answer.header("access-control-expose-headers").to_ascii_lowercase();
-            for name in ["retry-after", "www-authenticate", "x-request-id"] {
+            for name in ["dpop-nonce", "retry-after", "www-authenticate", "x-request-id"] {
                 assert!(exposed.contains(name), "{name} of {exposed}");
             }
         }

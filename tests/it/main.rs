@@ -9,6 +9,7 @@ mod clock_jumps;
 mod crashes;
 mod cross_origin;
 mod documents;
+mod dpop;
 mod draining;
 mod first_start;
 mod first_start_refusals;
@@ -72,6 +73,7 @@ fn main() -> std::process::ExitCode {
         crashes::trials(),
         cross_origin::trials(),
         documents::trials(),
+        dpop::trials(),
         draining::trials(),
         first_start::trials(),
         first_start_refusals::trials(),

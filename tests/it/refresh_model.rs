@@ -361,8 +361,13 @@ impl House {
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form).extend_pairs(credentials);
         let params = Params::parse(body.finish().as_bytes()).expect("a form");
-        let request =
-            Exchange { authorization: &[], params: &params, source: from.address(), user_address: &[] };
+        let request = Exchange {
+            authorization: &[],
+            params: &params,
+            source: from.address(),
+            user_address: &[],
+            proofs: &[],
+        };
         let answer = exchange(&self.app, request).await?;
         let refresh_token = answer.refresh_token.expect("a client registered for it").expose().to_owned();
         Ok((answer.access_token.expose().to_owned(), refresh_token))

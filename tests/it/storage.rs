@@ -106,6 +106,7 @@ fn rich_client(id: &str) -> Client {
             trust_user_address: true,
             status: false,
             jwks: Some(JwkSet::parse(ODD_KEYS.as_bytes()).expect("a set")),
+            dpop_bound: true,
         },
         secrets: vec![
             secret(HashedSecret::Hmac(std::array::from_fn(|i| 255 - i as u8)), 9, None),

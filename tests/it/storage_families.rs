@@ -4,7 +4,7 @@
 use grantd::model::id::FamilyId;
 use grantd::model::session::{Family, FamilySecret, RevocationReason, StrangeRetry};
 use grantd::model::time::{Timestamp, Ttl};
-use grantd::storage::families::Which;
+use grantd::storage::families::{Moved, Retried, Which};
 use grantd::storage::{Db, StorageError, clients, families, installation, users};
 use tokio::task::JoinSet;
 
@@ -20,6 +20,7 @@ trials! {
         a_family_that_is_over_does_not_rotate,
         of_many_rotations_at_once_one_wins,
         a_retry_counts_up_to_its_limit_and_only_for_the_live_generation,
+        a_family_that_is_bound_to_a_key_moves_on_with_that_key_alone,
         of_many_retries_at_once_as_many_win_as_are_allowed,
         a_revocation_ends_what_is_meant_and_nothing_twice,
         families_are_listed_until_they_expire,
@@ -30,6 +31,14 @@ trials! {
 }
 
 const NEVER_IDLE: Ttl = Ttl::from_secs(u32::MAX);
+
+fn moved(source: &str, idle_ttl: Ttl, now: Timestamp) -> Moved<'_> {
+    Moved { source, jkt: None, idle_ttl, now }
+}
+
+fn retried(limit: Option<u32>, strange: Option<StrangeRetry>) -> Retried<'static> {
+    Retried { limit, strange, jkt: None }
+}
 
 pub(crate) fn family_id(number: u8) -> FamilyId {
     FamilyId::from_random([number; 16])
@@ -48,6 +57,7 @@ pub(crate) fn family(number: u8, client: &str, user: u8) -> Family {
         generation: 0,
         retries: 0,
         source: String::new(),
+        jkt: None,
         strange: None,
         auth_time: at(1000),
         rotated_at: at(1000),
@@ -61,7 +71,7 @@ pub(crate) fn family(number: u8, client: &str, user: u8) -> Family {
 fn whole(family: &Family) -> impl PartialEq + std::fmt::Debug + use<> {
     let f = family.clone();
     let times = (f.auth_time, f.rotated_at, f.expires_at, f.revoked, f.status_index);
-    let counts = (f.generation, f.retries, f.strange);
+    let counts = (f.generation, f.retries, f.strange, f.jkt);
     (f.id, f.client_id, f.user_id, f.requested, f.granted, f.audience, f.secret.0, counts, f.source, times)
 }
 
@@ -95,6 +105,7 @@ async fn a_family_reads_back_as_it_was_written(database: TestDatabase) {
         generation: u32::MAX - 1,
         retries: u32::MAX,
         source: ODD.into(),
+        jkt: Some(ODD.into()),
         strange: Some(StrangeRetry { generation: u32::MAX, in_a_row: 7 }),
         auth_time: at(-1),
         rotated_at: Timestamp::from_millis(1_800_000_000_123),
@@ -154,15 +165,15 @@ async fn a_rotation_wins_once_and_only_for_the_live_generation(database: TestDat
     let db = with(&database, &[one.clone(), family(2, "app", 1)]).await;
     let now = Timestamp::from_millis(2_000_123);
 
-    assert!(!write!(db, families::rotate(one.id, 1, "early", NEVER_IDLE, now)).expect("refused"));
-    assert!(write!(db, families::rotate(one.id, 0, ODD, NEVER_IDLE, now)).expect("won"));
-    assert!(!write!(db, families::rotate(one.id, 0, "again", NEVER_IDLE, now)).expect("lost"));
-    assert!(!write!(db, families::rotate(family_id(9), 0, "x", NEVER_IDLE, now)).expect("nobody"));
+    assert!(!write!(db, families::rotate(one.id, 1, moved("early", NEVER_IDLE, now))).expect("refused"));
+    assert!(write!(db, families::rotate(one.id, 0, moved(ODD, NEVER_IDLE, now))).expect("won"));
+    assert!(!write!(db, families::rotate(one.id, 0, moved("again", NEVER_IDLE, now))).expect("lost"));
+    assert!(!write!(db, families::rotate(family_id(9), 0, moved("x", NEVER_IDLE, now))).expect("nobody"));
 
     (one.generation, one.retries, one.source, one.rotated_at) = (1, 0, ODD.into(), now);
     assert_eq!(whole(&find(&db, 1).await), whole(&one));
     assert_eq!(whole(&find(&db, 2).await), whole(&family(2, "app", 1)));
-    assert!(write!(db, families::rotate(one.id, 1, "", NEVER_IDLE, now)).expect("won"));
+    assert!(write!(db, families::rotate(one.id, 1, moved("", NEVER_IDLE, now))).expect("won"));
     db.close().await;
 }
 
@@ -173,15 +184,24 @@ async fn a_family_that_is_over_does_not_rotate(database: TestDatabase) {
     let idle = Ttl::from_secs(500);
     let before = |time: i64| Timestamp::from_millis(time * 1000 - 1);
 
-    assert!(!write!(db, families::rotate(family_id(1), 0, "", NEVER_IDLE, at(1600))).expect("revoked"));
-    assert!(!write!(db, families::rotate(family_id(2), 0, "", NEVER_IDLE, at(5000))).expect("expired"));
     assert!(
-        write!(db, families::rotate(family_id(2), 0, "", NEVER_IDLE, before(5000))).expect("just in time")
+        !write!(db, families::rotate(family_id(1), 0, moved("", NEVER_IDLE, at(1600)))).expect("revoked")
     );
-    assert!(!write!(db, families::rotate(family_id(3), 0, "", idle, at(1500))).expect("idle too long"));
-    assert!(write!(db, families::rotate(family_id(3), 0, "", idle, before(1500))).expect("just in time"));
+    assert!(
+        !write!(db, families::rotate(family_id(2), 0, moved("", NEVER_IDLE, at(5000)))).expect("expired")
+    );
+    assert!(
+        write!(db, families::rotate(family_id(2), 0, moved("", NEVER_IDLE, before(5000))))
+            .expect("just in time")
+    );
+    assert!(
+        !write!(db, families::rotate(family_id(3), 0, moved("", idle, at(1500)))).expect("idle too long")
+    );
+    assert!(
+        write!(db, families::rotate(family_id(3), 0, moved("", idle, before(1500)))).expect("just in time")
+    );
     // The time of idleness counts from the last use, not from the first.
-    assert!(write!(db, families::rotate(family_id(3), 1, "", idle, at(1900))).expect("used at 1500"));
+    assert!(write!(db, families::rotate(family_id(3), 1, moved("", idle, at(1900)))).expect("used at 1500"));
     db.close().await;
 }
 
@@ -192,7 +212,7 @@ async fn of_many_rotations_at_once_one_wins(database: TestDatabase) {
     for _ in 0..12 {
         let db = db.clone();
         rotations.spawn_local(async move {
-            write!(db, families::rotate(family_id(1), 0, "", NEVER_IDLE, at(2000))).expect("an answer")
+            write!(db, families::rotate(family_id(1), 0, moved("", NEVER_IDLE, at(2000)))).expect("an answer")
         });
     }
 
@@ -206,13 +226,13 @@ async fn a_retry_counts_up_to_its_limit_and_only_for_the_live_generation(databas
     let db = with(&database, &[Family { generation: 7, ..family(1, "app", 1) }, family(2, "app", 1)]).await;
     let id = family_id(1);
 
-    assert!(!write!(db, families::record_retry(id, 6, None, None)).expect("behind"));
-    assert!(!write!(db, families::record_retry(id, 8, None, None)).expect("ahead"));
-    assert!(!write!(db, families::record_retry(id, 7, Some(0), None)).expect("none allowed"));
-    assert!(write!(db, families::record_retry(id, 7, Some(2), None)).expect("the first"));
-    assert!(write!(db, families::record_retry(id, 7, Some(2), None)).expect("the second"));
-    assert!(!write!(db, families::record_retry(id, 7, Some(2), None)).expect("one too many"));
-    assert!(write!(db, families::record_retry(id, 7, None, None)).expect("without limit"));
+    assert!(!write!(db, families::record_retry(id, 6, retried(None, None))).expect("behind"));
+    assert!(!write!(db, families::record_retry(id, 8, retried(None, None))).expect("ahead"));
+    assert!(!write!(db, families::record_retry(id, 7, retried(Some(0), None))).expect("none allowed"));
+    assert!(write!(db, families::record_retry(id, 7, retried(Some(2), None))).expect("the first"));
+    assert!(write!(db, families::record_retry(id, 7, retried(Some(2), None))).expect("the second"));
+    assert!(!write!(db, families::record_retry(id, 7, retried(Some(2), None))).expect("one too many"));
+    assert!(write!(db, families::record_retry(id, 7, retried(None, None))).expect("without limit"));
 
     let counted = Family { generation: 7, retries: 3, ..family(1, "app", 1) };
     assert_eq!(
@@ -223,13 +243,38 @@ async fn a_retry_counts_up_to_its_limit_and_only_for_the_live_generation(databas
     assert_eq!(find(&db, 2).await.retries, 0);
     // Where it came from is remembered, and not forgotten by one that came from home.
     let strange = Some(StrangeRetry { generation: 7, in_a_row: 2 });
-    assert!(write!(db, families::record_retry(id, 7, None, strange)).expect("from elsewhere"));
-    assert!(write!(db, families::record_retry(id, 7, None, None)).expect("from home"));
+    assert!(write!(db, families::record_retry(id, 7, retried(None, strange))).expect("from elsewhere"));
+    assert!(write!(db, families::record_retry(id, 7, retried(None, None))).expect("from home"));
     assert_eq!(find(&db, 1).await.strange, strange);
-    assert!(write!(db, families::rotate(id, 7, "", NEVER_IDLE, at(1500))).expect("won"));
+    assert!(write!(db, families::rotate(id, 7, moved("", NEVER_IDLE, at(1500)))).expect("won"));
     assert_eq!(find(&db, 1).await.strange, strange, "the next generation asks what happened in this one");
     write!(db, families::revoke(Which::All, RevocationReason::Reuse, at(1500))).expect("revoked");
-    assert!(!write!(db, families::record_retry(id, 8, None, None)).expect("revoked"));
+    assert!(!write!(db, families::record_retry(id, 8, retried(None, None))).expect("revoked"));
+    db.close().await;
+}
+
+async fn a_family_that_is_bound_to_a_key_moves_on_with_that_key_alone(database: TestDatabase) {
+    let db = with(&database, &[family(1, "app", 1), family(2, "app", 1)]).await;
+    let (one, two) = (family_id(1), family_id(2));
+    let moved = |jkt| Moved { source: "", jkt, idle_ttl: NEVER_IDLE, now: at(1500) };
+    let retried = |jkt| Retried { limit: None, strange: None, jkt };
+    let jkt = async |number| find(&db, number).await.jkt;
+
+    assert!(write!(db, families::rotate(one, 0, moved(None))).expect("unbound"));
+    assert_eq!(jkt(1).await, None);
+    assert!(write!(db, families::rotate(one, 1, moved(Some("key")))).expect("bound from now on"));
+    assert!(write!(db, families::record_retry(two, 0, retried(Some("key")))).expect("bound from now on"));
+
+    for (id, number, generation) in [(one, 1, 2), (two, 2, 0)] {
+        assert_eq!(jkt(number).await.as_deref(), Some("key"));
+        for other in [None, Some("other")] {
+            assert!(!write!(db, families::rotate(id, generation, moved(other))).expect("refused"));
+            assert!(!write!(db, families::record_retry(id, generation, retried(other))).expect("refused"));
+        }
+        assert!(write!(db, families::record_retry(id, generation, retried(Some("key")))).expect("noted"));
+        assert!(write!(db, families::rotate(id, generation, moved(Some("key")))).expect("won"));
+        assert_eq!(jkt(number).await.as_deref(), Some("key"));
+    }
     db.close().await;
 }
 
@@ -240,7 +285,7 @@ async fn of_many_retries_at_once_as_many_win_as_are_allowed(database: TestDataba
     for _ in 0..12 {
         let db = db.clone();
         let retry = async move {
-            write!(db, families::record_retry(family_id(1), 0, Some(5), None)).expect("an answer")
+            write!(db, families::record_retry(family_id(1), 0, retried(Some(5), None))).expect("an answer")
         };
         retries.spawn_local(retry);
     }

@@ -49,6 +49,9 @@ pub(super) struct RegistrationFlags {
     /// The public keys that it signs with, as a JWK Set (RFC 7517), for private_key_jwt
     #[arg(long, value_name = "FILE")]
     jwks: Option<OrNothing<JwksFile>>,
+    /// Give it no token that is not bound to a key of its own (DPoP, RFC 9449); =false takes that back
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    dpop_bound_access_tokens: Option<bool>,
 }
 
 /// A JWK Set, named on the command line by the file that holds it.
@@ -82,6 +85,7 @@ impl RegistrationFlags {
             no_status,
             status,
             jwks,
+            dpop_bound_access_tokens,
         } = self;
         name.is_none()
             && scope.is_none()
@@ -93,6 +97,7 @@ impl RegistrationFlags {
             && trust_user_address.is_none()
             && !(*no_status || *status)
             && jwks.is_none()
+            && dpop_bound_access_tokens.is_none()
     }
 
     /// The registration with what is named replaced.
@@ -110,6 +115,7 @@ impl RegistrationFlags {
             trust_user_address: self.trust_user_address.unwrap_or(old.trust_user_address),
             status: self.status || (old.status && !self.no_status),
             jwks: self.jwks.map_or(old.jwks, |given| given.into_option().map(|file| file.0)),
+            dpop_bound: self.dpop_bound_access_tokens.unwrap_or(old.dpop_bound),
         }
     }
 }

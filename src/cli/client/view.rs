@@ -60,6 +60,7 @@ pub(super) struct ClientView {
     /// The kids of its public keys; `null` for a key without one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     jwks_kids: Vec<Option<String>>,
+    dpop_bound_access_tokens: bool,
     enabled: bool,
     created_at: String,
 }
@@ -91,6 +92,7 @@ impl ClientView {
                 .flat_map(|set| set.keys())
                 .map(|jwk| jwk.kid().map(str::to_owned))
                 .collect(),
+            dpop_bound_access_tokens: registration.dpop_bound,
             enabled: client.is_enabled(),
             created_at: client.created_at.rfc3339(),
         }
@@ -176,7 +178,7 @@ mod tests {
                 "grant_types": ["password", "refresh_token"], "scope": "a b",
                 "audience": ["https://api.example"],
                 "token_endpoint_auth_methods": ["client_secret_basic"],
-                "trust_user_address": false, "status": true, "enabled": true,
+                "trust_user_address": false, "status": true, "dpop_bound_access_tokens": false, "enabled": true,
                 "created_at": "2023-11-14T22:13:20Z",
             })
         );

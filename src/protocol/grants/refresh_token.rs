@@ -10,6 +10,7 @@ use crate::model::secret::PlainSecret;
 use crate::model::session::{Family, StrangeRetry};
 use crate::model::time::Timestamp;
 use crate::model::user::User;
+use crate::protocol::dpop::InvalidProof;
 use crate::protocol::error::{GrantFailure, TokenError};
 use crate::protocol::oxide::{View, from_oxide, nowhere, refusal, to_oxide};
 use crate::protocol::refresh_family::{FamilyRules, Presenter, Standing, standing};
@@ -33,6 +34,8 @@ pub struct Evidence<'a> {
     pub roles: &'a RoleTable,
     /// Who presents it.
     pub presenter: Presenter<'a>,
+    /// The thumbprint of the key that they prove to have, RFC 9449 §5.
+    pub jkt: Option<&'a str>,
     /// The settings that matter.
     pub rules: &'a FamilyRules,
     /// Now.
@@ -49,6 +52,16 @@ pub enum Decision {
     Retry(Granted, Option<StrangeRetry>),
     /// End the family: a replaced token came back.
     EndFamily,
+}
+
+/// RFC 9449 §5: a bound refresh token is good with a proof by its key only.
+fn check_key(family: &Family, jkt: Option<&str>) -> Result<(), TokenError> {
+    match (&family.jkt, jkt) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(InvalidProof::Missing.into()),
+        (Some(bound), Some(jkt)) if bound == jkt => Ok(()),
+        (Some(_), Some(_)) => Err(GrantFailure::OtherKey.into()),
+    }
 }
 
 /// What the evidence leads to. Every check is made here, before anything is written.
@@ -70,6 +83,9 @@ pub fn decide(evidence: &Evidence<'_>) -> Result<Decision, TokenError> {
             Output::RecoverRefresh { .. } => {
                 let grant = match evidence.family {
                     Some((family, generation, user)) if family.client_id == client.id => {
+                        // Before anything is made of it: who has a token and not its key can do nothing with it, not
+                        // even end the family.
+                        check_key(family, evidence.jkt)?;
                         match standing(family, generation, evidence.presenter, evidence.rules, evidence.now) {
                             Standing::Live => retry = None,
                             Standing::Retry { strange } => retry = Some(strange),

@@ -107,6 +107,7 @@ fn the_defaults_are_those_that_users_were_promised() {
     throttle.free_attempts = 5
     throttle.max_delay = 15m
     throttle.daily_limit = 100
+    dpop.require_nonce = false
     cors.allowed_origins = (none)
     log.format = json
     log.level = info
