@@ -12,6 +12,7 @@ use crate::protocol::params::Params;
 use crate::protocol::token_request::TokenRequest;
 use crate::protocol::token_response::TokenResponse;
 use crate::protocol::user_address;
+use crate::telemetry::metrics::count;
 
 use super::App;
 use super::authenticate_client::{AuthenticatedClient, authenticate_client};
@@ -67,9 +68,9 @@ async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<To
         return Err(InvalidProof::Missing.into());
     }
     // Before anything is consumed: a client's algorithm may be a moment older here than its first key.
-    signer_for(app, client)?;
+    let algorithm = signer_for(app, client)?.algorithm();
 
-    match wanted {
+    let answered = match wanted {
         TokenRequest::ClientCredentials(wish) => {
             let granted = client_credentials::decide(&wish, client)?;
             if let Some(proof) = &proof {
@@ -94,7 +95,11 @@ async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<To
             )
             .await
         }
+    };
+    if answered.is_ok() {
+        count("grantd_tokens_issued_total", "alg", algorithm.as_str());
     }
+    answered
 }
 
 /// Where a password guess counts as coming from.

@@ -14,7 +14,6 @@ use crate::protocol::error::TokenError;
 use crate::protocol::grants::Granted;
 use crate::protocol::token_id::token_id;
 use crate::protocol::token_response::{TokenResponse, TokenType};
-use crate::telemetry::metrics::count;
 
 use super::{App, random};
 
@@ -32,7 +31,7 @@ pub(super) struct Issue<'a> {
     pub(super) jkt: Option<&'a str>,
 }
 
-/// Makes the answer. Everything that must be durable is so by now.
+/// Makes the answer. Nobody may see it before everything that must be durable is so.
 pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenError> {
     let Issue { client, subject, granted, refresh_token, jkt } = issue;
     let key = signer_for(app, client)?;
@@ -63,7 +62,6 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
 
     let access_token =
         key.sign(ACCESS_TOKEN_TYP, &claims).map_err(|error| TokenError::Internal(error.to_string()))?;
-    count("grantd_tokens_issued_total", "alg", key.algorithm().as_str());
     Ok(TokenResponse {
         access_token: PlainSecret::new(access_token),
         expires_in: ttl,

@@ -18,6 +18,8 @@ pub mod exchange;
 pub mod health;
 pub mod inspect;
 pub mod issue;
+mod known_families;
+mod lately;
 pub mod login;
 pub mod login_line;
 pub mod open;
@@ -57,6 +59,7 @@ use self::client_secrets::SecretHasher;
 use self::clock::Clock;
 use self::database_health::DatabaseHealth;
 use self::directory::Directory;
+use self::known_families::KnownFamilies;
 use self::login_line::Lines;
 use self::revocations::Revocations;
 use self::status_indexes::StatusIndexes;
@@ -122,6 +125,8 @@ pub struct App {
     pub(crate) status_indexes: StatusIndexes,
     /// Status lists as they were last signed.
     pub(crate) status_lists: StatusLists,
+    /// Families as this instance left them.
+    pub(crate) known_families: KnownFamilies,
     /// Held while clients and roles are read anew.
     pub(crate) reloading: Mutex<()>,
     /// Held while keys are read anew.

@@ -26,6 +26,7 @@ use super::clock::Clock;
 use super::database_health::DatabaseHealth;
 use super::directory::Directory;
 use super::error::AdminError;
+use super::known_families::KnownFamilies;
 use super::login_line::Lines;
 use super::revocations::Revocations;
 use super::status_indexes::StatusIndexes;
@@ -141,6 +142,7 @@ impl App {
             revocations: ArcSwap::from_pointee(Revocations::load(&db, revisions.revocations).await?),
             status_lists: StatusLists::default(),
             status_indexes: StatusIndexes::new(&key.derive(Purpose::StatusIndexes)),
+            known_families: KnownFamilies::default(),
             reloading: Mutex::default(),
             reloading_keys: Mutex::default(),
             reloading_revocations: Mutex::default(),

@@ -1,11 +1,13 @@
 //! The refresh grant: one conditional statement decides who wins; everyone else sees what it decided.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_util::future::join;
 
 use crate::model::client::Client;
 use crate::model::secret::PlainSecret;
 use crate::model::session::Family;
-use crate::model::user::User;
 use crate::protocol::error::{GrantFailure, TokenError};
 use crate::protocol::grants::Granted;
 use crate::protocol::grants::refresh_token::{Decision, Evidence, decide};
@@ -13,7 +15,7 @@ use crate::protocol::refresh_family::{PUBLIC_RETRIES, Presenter};
 use crate::protocol::refresh_token::PresentedRefreshToken;
 use crate::protocol::token_request::Wish;
 use crate::protocol::token_response::TokenResponse;
-use crate::storage::families::{Moved, Retried};
+use crate::storage::families::{Moved, Owned, Retried};
 use crate::storage::{StorageError, Tx, families};
 
 use super::App;
@@ -38,7 +40,7 @@ pub(super) struct Place<'a> {
 
 /// Answers a refresh grant.
 pub(super) async fn refresh(
-    app: &App,
+    app: &Arc<App>,
     authenticated: &AuthenticatedClient,
     token: &PlainSecret,
     wish: &Wish,
@@ -55,8 +57,22 @@ pub(super) async fn refresh(
     let jkt = proof.map(|proof| proof.jkt.as_str());
     let mut unused = proof;
 
-    for _ in 0..ROUNDS {
-        let family = gather(app, presented.as_ref()).await?;
+    let mut known = presented.as_ref().and_then(|presented| app.known_families.find(presented.family));
+    let mut round = 0;
+    while round < ROUNDS {
+        let from_memory = known.is_some();
+        let owned = match (known.take(), &presented) {
+            (Some(known), _) => Some(known),
+            (None, Some(presented)) => {
+                round += 1;
+                families::find_with_user(&app.db, presented.family).await?.map(Arc::new)
+            }
+            (None, None) => None,
+        };
+        // The family that the token is genuinely of, and its user.
+        let genuine = presented.as_ref().zip(owned);
+        let genuine =
+            genuine.filter(|(presented, owned)| app.refresh_key.vouches_for(presented, &owned.family.secret));
 
         let now = app.clock.now();
         let directory = app.directory.load();
@@ -64,14 +80,19 @@ pub(super) async fn refresh(
             token,
             wish,
             client,
-            family: family.as_ref().map(|(family, generation, user)| (family, *generation, user)),
+            family: genuine.as_ref().map(|(token, owned)| (&owned.family, token.generation, &owned.user)),
             roles: directory.role_table(),
             presenter,
             jkt,
             rules: &app.policy.families,
             now,
-        })?;
-        let Some((family, _, user)) = &family else { return Err(GrantFailure::UnknownToken.into()) };
+        });
+        if from_memory && !matches!(decision, Ok(Decision::Rotate(_))) {
+            continue;
+        }
+        let decision = decision?;
+        let Some((_, owned)) = genuine else { return Err(GrantFailure::UnknownToken.into()) };
+        let Owned { family, user, users_revision } = &*owned;
         tracing::Span::current().record("user_id", user.id.to_string());
 
         // Once for all rounds, and only for what is going to be granted.
@@ -82,35 +103,54 @@ pub(super) async fn refresh(
         }
         let binding = binding(client, family, jkt);
 
-        match decision {
+        let answer = match decision {
             Decision::Rotate(granted) => {
+                let users_revision = from_memory.then_some(*users_revision);
+                let moved = Owned {
+                    family: Family {
+                        generation: family.generation + 1,
+                        retries: 0,
+                        source: source.clone(),
+                        jkt: family.jkt.clone().or_else(|| binding.clone()),
+                        rotated_at: now,
+                        ..family.clone()
+                    },
+                    ..(*owned).clone()
+                };
+                let answer = hand_out(app, authenticated, (&owned, family.generation + 1), granted, jkt);
                 let (id, generation) = (family.id, family.generation);
                 let (idle_ttl, source) = (app.policy.families.idle_ttl, source.clone());
                 let rotate = move |mut tx: Tx| async move {
-                    let moved = Moved { source: &source, jkt: binding.as_deref(), idle_ttl, now };
-                    let won = families::rotate(&mut tx, id, generation, moved).await;
-                    (tx, won)
+                    let moved =
+                        Moved { source: &source, jkt: binding.as_deref(), idle_ttl, now, users_revision };
+                    let (won, answer) = join(families::rotate(&mut tx, id, generation, moved), answer).await;
+                    (tx, won.map(|won| won.then_some(answer)))
                 };
-                if decide_by(app, rotate).await? {
-                    return hand_out(app, client, (family, user, family.generation + 1), granted, jkt);
+                let answer = decide_by(app, rotate).await?;
+                if answer.is_some() {
+                    app.known_families.keep(moved);
                 }
+                answer
             }
             Decision::Retry(granted, strange) => {
+                let answer = hand_out(app, authenticated, (&owned, family.generation), granted, jkt);
                 let (id, generation) = (family.id, family.generation);
                 let limit = client.is_public().then_some(PUBLIC_RETRIES);
                 let record = move |mut tx: Tx| async move {
                     let retry = Retried { limit, strange, jkt: binding.as_deref() };
-                    let noted = families::record_retry(&mut tx, id, generation, retry).await;
-                    (tx, noted)
+                    let (noted, answer) =
+                        join(families::record_retry(&mut tx, id, generation, retry), answer).await;
+                    (tx, noted.map(|noted| noted.then_some(answer)))
                 };
-                if decide_by(app, record).await? {
-                    return hand_out(app, client, (family, user, family.generation), granted, jkt);
-                }
+                decide_by(app, record).await?
             }
             Decision::EndFamily => {
                 end_family(app, app.db.begin().await?, family, &source, now).await?;
                 return Err(GrantFailure::Reused.into());
             }
+        };
+        if let Some(answer) = answer {
+            return answer;
         }
         // Somebody else moved the family on; look again.
     }
@@ -119,19 +159,20 @@ pub(super) async fn refresh(
 
 /// Runs the one statement that decides, and makes it durable if it says yes. It goes on if nobody waits any more, but
 /// no longer than anybody would have: a connection that leads nowhere must not be held for ever.
-pub(super) async fn decide_by<F>(
+pub(super) async fn decide_by<T, F>(
     app: &App,
     statement: impl FnOnce(Tx) -> F + Send + 'static,
-) -> Result<bool, StorageError>
+) -> Result<Option<T>, StorageError>
 where
-    F: Future<Output = (Tx, Result<bool, StorageError>)> + Send,
+    T: Send + 'static,
+    F: Future<Output = (Tx, Result<Option<T>, StorageError>)> + Send,
 {
     let db = app.db.clone();
     let decide = async move {
         let (tx, decided) = statement(db.begin_one_statement().await?).await;
-        match decided {
-            Ok(true) => tx.commit().await?,
-            Ok(false) => tx.rollback().await?,
+        match &decided {
+            Ok(Some(_)) => tx.commit().await?,
+            Ok(None) => tx.rollback().await?,
             Err(_) => tx.give_up().await,
         }
         decided
@@ -141,31 +182,27 @@ where
     decided.unwrap_or_else(|_| Err(StorageError::Unavailable("no answer in time".into())))
 }
 
-/// The family that the token is genuinely of, and its user.
-async fn gather(
-    app: &App,
-    presented: Option<&PresentedRefreshToken>,
-) -> Result<Option<(Family, u32, User)>, TokenError> {
-    let Some(presented) = presented else { return Ok(None) };
-    let found = families::find_with_user(&app.db, presented.family).await?;
-    let genuine = found.filter(|(family, _)| app.refresh_key.vouches_for(presented, &family.secret));
-    Ok(genuine.map(|(family, user)| (family, presented.generation, user)))
-}
-
 /// RFC 9449 §5: a refresh token that a public client gets for a request with a proof is bound to its key, also if the one
 /// before was not; what is bound stays so, whatever becomes of the client.
 fn binding(client: &Client, family: &Family, jkt: Option<&str>) -> Option<String> {
     jkt.filter(|_| client.is_public() || family.jkt.is_some()).map(str::to_owned)
 }
 
+/// Makes the answer that gives out the refresh token of `generation`. It is made while the disk writes down that it may
+/// be given; nobody sees it before that.
 fn hand_out(
-    app: &App,
-    client: &Client,
-    (family, user, generation): (&Family, &User, u32),
+    app: &Arc<App>,
+    client: &AuthenticatedClient,
+    (owned, generation): (&Arc<Owned>, u32),
     granted: Granted,
     jkt: Option<&str>,
-) -> Result<TokenResponse, TokenError> {
-    let refresh_token = Some(app.refresh_key.token(family.id, &family.secret, generation));
-    let subject = Some((user, family));
-    issue(app, Issue { client, subject, granted, refresh_token, jkt })
+) -> impl Future<Output = Result<TokenResponse, TokenError>> + Send + use<> {
+    let (app, client, owned) = (Arc::clone(app), client.clone(), Arc::clone(owned));
+    let jkt = jkt.map(str::to_owned);
+    async move {
+        let Owned { family, user, .. } = &*owned;
+        let refresh_token = Some(app.refresh_key.token(family.id, &family.secret, generation));
+        let subject = Some((user, family));
+        issue(&app, Issue { client: client.client(), subject, granted, refresh_token, jkt: jkt.as_deref() })
+    }
 }

@@ -85,6 +85,9 @@ impl App {
         let role = before.iter().find(|role| role.name == *name).ok_or_else(|| not_found(name))?;
         let others = before.iter().filter(|other| other.name != *name);
         let freed = role.scope.filter(|token| !others.clone().any(|other| other.scope.contains(token)));
+        // Its holders lose it.
+        bump(&mut tx, Subject::Roles).await?;
+        bump(&mut tx, Subject::Users).await?;
         roles::delete(&mut tx, name).await?;
         self.commit(tx, &[Act::RoleDeleted(role.clone())]).await?;
         Ok(freed)

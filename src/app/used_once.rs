@@ -50,11 +50,11 @@ impl Once<'_> {
 /// If the database does not say that it is so: then nobody may count it as used for the first time.
 pub(super) async fn use_up(app: &App, what: Once<'_>, expires_at: Timestamp) -> Result<bool, StorageError> {
     let id = what.id();
-    decide_by(app, move |mut tx: Tx| async move {
+    let first = decide_by(app, move |mut tx: Tx| async move {
         let used = used_ids::use_up(&mut tx, &id, expires_at).await;
-        (tx, used)
-    })
-    .await
+        (tx, used.map(|first| first.then_some(())))
+    });
+    Ok(first.await?.is_some())
 }
 
 #[cfg(test)]

@@ -82,6 +82,9 @@ impl App {
         };
         let new_password = hash.as_ref().map(|_| ());
         let mut tx = self.db.begin().await?;
+        if change.roles.is_some() {
+            bump(&mut tx, Subject::Users).await?;
+        }
         if hash.is_some() {
             bump(&mut tx, Subject::Revocations).await?;
         }
@@ -126,6 +129,7 @@ impl App {
     pub async fn set_user_enabled(&self, username: &Username, switch: Switch) -> Result<u64, AdminError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
+        bump(&mut tx, Subject::Users).await?;
         if switch == Switch::Off {
             bump(&mut tx, Subject::Revocations).await?;
         }
@@ -158,6 +162,7 @@ impl App {
     /// Deletes a user with their sessions, whose tokens are revoked.
     pub async fn delete_user(&self, username: &Username) -> Result<(), AdminError> {
         let mut tx = self.db.begin().await?;
+        bump(&mut tx, Subject::Users).await?;
         bump(&mut tx, Subject::Revocations).await?;
         // Waits for logins that are under way.
         users::lock(&mut tx, username).await?;

@@ -68,27 +68,37 @@ struct OwnedRow {
     family: FamilyRow,
     #[sqlx(flatten)]
     user: UserColumns,
+    users_revision: i64,
+}
+
+/// A family and the user whose it is, as they were at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// The family.
+    pub family: Family,
+    /// The user.
+    pub user: User,
+    /// The revision of all users, of [`Subject::Users`].
+    pub users_revision: i64,
 }
 
 /// One family and the user whose it is.
-pub async fn find_with_user(
-    on: impl Into<Conn<'_>>,
-    id: FamilyId,
-) -> Result<Option<(Family, User)>, StorageError> {
+pub async fn find_with_user(on: impl Into<Conn<'_>>, id: FamilyId) -> Result<Option<Owned>, StorageError> {
     let found: Option<OwnedRow> = row!(
         on,
         OwnedRow,
         "select families.id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
                 strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
                 revoked_reason, username, email, name, password_hash, disabled_at, created_at, last_login_at,
-                (select string_agg(role, ' ') from user_roles where user_roles.user_id = users.id) as roles
+                (select string_agg(role, ' ') from user_roles where user_roles.user_id = users.id) as roles,
+                (select value from revisions where subject = 'users') as users_revision
          from families join users on users.id = families.user_id where families.id = $1",
         id.to_string()
     );
     found
-        .map(|OwnedRow { family, user }| {
+        .map(|OwnedRow { family, user, users_revision }| {
             let user = user.into_model(&family.user_id)?;
-            Ok((family.into_model()?, user))
+            Ok(Owned { family: family.into_model()?, user, users_revision })
         })
         .transpose()
 }
@@ -196,22 +206,25 @@ pub struct Moved<'a> {
     pub idle_ttl: Ttl,
     /// Now.
     pub now: Timestamp,
+    /// The revision of all users that the decision rests on, if it was not read just now.
+    pub users_revision: Option<i64>,
 }
 
 /// Redeems the live token of `generation`: makes the next generation the live one. `false` if it is not the live
-/// one any more, or the family has ended or was bound to another key meanwhile. This statement alone decides who wins.
+/// one any more, or the family has ended or was bound to another key, or users have changed meanwhile. This statement alone decides who wins.
 pub async fn rotate(
     tx: &mut Tx,
     id: FamilyId,
     generation: u32,
-    Moved { source, jkt, idle_ttl, now }: Moved<'_>,
+    Moved { source, jkt, idle_ttl, now, users_revision }: Moved<'_>,
 ) -> Result<bool, StorageError> {
     let changed = execute!(
         tx,
         "update families set generation = generation + 1, retries = 0, source = $3, rotated_at_ms = $4,
                 jkt = coalesce(jkt, $7)
          where id = $1 and generation = $2 and revoked_at is null and expires_at > $5 and rotated_at_ms > $6
-           and (jkt is null or jkt = $7)",
+           and (jkt is null or jkt = $7)
+           and ($8 is null or $8 = (select value from revisions where subject = 'users'))",
         id.to_string(),
         i64::from(generation),
         source,
@@ -219,6 +232,7 @@ pub async fn rotate(
         now.as_secs(),
         now.minus(idle_ttl).as_millis(),
         jkt,
+        users_revision,
     );
     Ok(changed == 1)
 }

@@ -15,6 +15,8 @@ pub enum Subject {
     Roles,
     /// Signing keys.
     Keys,
+    /// Who may act and which roles they hold.
+    Users,
     /// Revoked status indexes.
     Revocations,
 }
@@ -25,6 +27,7 @@ impl Subject {
             Self::Clients => "clients",
             Self::Roles => "roles",
             Self::Keys => "keys",
+            Self::Users => "users",
             Self::Revocations => "revocations",
         }
     }

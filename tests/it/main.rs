@@ -20,6 +20,7 @@ mod hostile_bodies;
 mod hostile_heads;
 mod hostile_logs;
 mod instances;
+mod known_families;
 mod login_storm;
 mod many_connections;
 mod outage;
@@ -84,6 +85,7 @@ fn main() -> std::process::ExitCode {
         hostile_heads::trials(),
         hostile_logs::trials(),
         instances::trials(),
+        known_families::trials(),
         login_storm::trials(),
         many_connections::trials(),
         outage::trials(),

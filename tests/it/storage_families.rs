@@ -4,7 +4,8 @@
 use grantd::model::id::FamilyId;
 use grantd::model::session::{Family, FamilySecret, RevocationReason, StrangeRetry};
 use grantd::model::time::{Timestamp, Ttl};
-use grantd::storage::families::{Moved, Retried, Which};
+use grantd::storage::families::{Moved, Owned, Retried, Which};
+use grantd::storage::revisions::{self, Subject};
 use grantd::storage::{Db, StorageError, clients, families, installation, users};
 use tokio::task::JoinSet;
 
@@ -21,6 +22,7 @@ trials! {
         of_many_rotations_at_once_one_wins,
         a_retry_counts_up_to_its_limit_and_only_for_the_live_generation,
         a_family_that_is_bound_to_a_key_moves_on_with_that_key_alone,
+        a_family_moves_on_by_what_was_known_of_users_only_while_they_are_the_same,
         of_many_retries_at_once_as_many_win_as_are_allowed,
         a_revocation_ends_what_is_meant_and_nothing_twice,
         families_are_listed_until_they_expire,
@@ -33,7 +35,7 @@ trials! {
 const NEVER_IDLE: Ttl = Ttl::from_secs(u32::MAX);
 
 fn moved(source: &str, idle_ttl: Ttl, now: Timestamp) -> Moved<'_> {
-    Moved { source, jkt: None, idle_ttl, now }
+    Moved { source, jkt: None, idle_ttl, now, users_revision: None }
 }
 
 fn retried(limit: Option<u32>, strange: Option<StrangeRetry>) -> Retried<'static> {
@@ -127,10 +129,11 @@ async fn a_family_reads_back_as_it_was_written(database: TestDatabase) {
     assert!(families::find_with_user(&db, family_id(3)).await.expect("readable").is_none());
     for (number, expected) in [(1, &rich), (2, &bare)] {
         let found = families::find_with_user(&db, family_id(number)).await.expect("readable");
-        let (family, user) = found.expect("there");
+        let Owned { family, user, users_revision } = found.expect("there");
         assert_eq!(whole(&family), whole(expected));
         let alone = users::find(&db, expected.user_id).await.expect("readable").expect("there");
         assert_eq!(format!("{user:?}"), format!("{alone:?}"));
+        assert_eq!(users_revision, 0);
     }
     // Revoked with each reason there is, it still reads back.
     for (number, reason) in (10..).zip(RevocationReason::ALL) {
@@ -256,7 +259,7 @@ async fn a_retry_counts_up_to_its_limit_and_only_for_the_live_generation(databas
 async fn a_family_that_is_bound_to_a_key_moves_on_with_that_key_alone(database: TestDatabase) {
     let db = with(&database, &[family(1, "app", 1), family(2, "app", 1)]).await;
     let (one, two) = (family_id(1), family_id(2));
-    let moved = |jkt| Moved { source: "", jkt, idle_ttl: NEVER_IDLE, now: at(1500) };
+    let moved = |jkt| Moved { source: "", jkt, idle_ttl: NEVER_IDLE, now: at(1500), users_revision: None };
     let retried = |jkt| Retried { limit: None, strange: None, jkt };
     let jkt = async |number| find(&db, number).await.jkt;
 
@@ -275,6 +278,23 @@ async fn a_family_that_is_bound_to_a_key_moves_on_with_that_key_alone(database: 
         assert!(write!(db, families::rotate(id, generation, moved(Some("key")))).expect("won"));
         assert_eq!(jkt(number).await.as_deref(), Some("key"));
     }
+    db.close().await;
+}
+
+async fn a_family_moves_on_by_what_was_known_of_users_only_while_they_are_the_same(database: TestDatabase) {
+    let db = with(&database, &[family(1, "app", 1)]).await;
+    let moved = |users_revision| Moved { users_revision, ..moved("", NEVER_IDLE, at(1500)) };
+    let known = families::find_with_user(&db, family_id(1)).await.expect("readable").expect("there");
+
+    write!(db, revisions::bump(Subject::Users)).expect("bumped");
+
+    let stale = Some(known.users_revision);
+    assert!(!write!(db, families::rotate(family_id(1), 0, moved(stale))).expect("refused"));
+    let read_again = families::find_with_user(&db, family_id(1)).await.expect("readable").expect("there");
+    assert_eq!((read_again.family.generation, read_again.users_revision), (0, known.users_revision + 1));
+    let fresh = Some(read_again.users_revision);
+    assert!(write!(db, families::rotate(family_id(1), 0, moved(fresh))).expect("won"));
+    assert!(write!(db, families::rotate(family_id(1), 1, moved(None))).expect("whatever became of users"));
     db.close().await;
 }
 
