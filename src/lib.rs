@@ -90,6 +90,7 @@
 //! | issuance is watched by the indexes of tokens | a keyed permutation of each list ([`protocol::status_order`]) |
 //! | a refresh token is guessed, changed, or made from a stolen database | HMAC under a derived key and a secret of the family, compared in constant time ([`protocol::refresh_token`]) |
 //! | passwords are guessed: by many connections, instances or sources, or over many names | a place in the database before the hash ([`storage::login_attempts`]), three counters ([`protocol::throttle`]) |
+//! | a leaked token works on, or its session goes on | [`app::revoke_token`], [`app::sessions`]: whatever it stands for ends, and stays revoked |
 //! | a victim is locked out by somebody else's guesses | a source that has lately logged in keeps its own count ([`storage::known_sources`]) |
 //! | guesses for nothing by hanging up | [`app::to_its_end`] |
 //! | names are found out by status, bytes or time | one sentence and one status ([`protocol::error`]), the same statements and one hash for nobody ([`passwords`]) |

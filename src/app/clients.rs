@@ -226,7 +226,7 @@ impl App {
 
     /// An index for a client, taken after [`Subject::Clients`] was bumped: whoever takes one holds the count until the
     /// transaction ends.
-    async fn fresh_status_index(&self, tx: &mut Tx) -> Result<StatusIndex, StorageError> {
+    pub(super) async fn fresh_status_index(&self, tx: &mut Tx) -> Result<StatusIndex, StorageError> {
         let taken = self.status_indexes.take_in(tx, 1).await?;
         Ok(taken[0])
     }

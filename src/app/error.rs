@@ -71,6 +71,9 @@ pub enum AdminError {
         /// What was tried.
         attempt: &'static str,
     },
+    /// A token that is not ours to revoke.
+    #[error("this token cannot be revoked here: {0}; 'grantd token inspect' says more of an access token")]
+    ForeignToken(String),
     /// The change cannot be written to the audit.
     #[error(transparent)]
     Audit(#[from] AuditError),

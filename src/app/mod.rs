@@ -28,6 +28,7 @@ pub mod refresh;
 pub mod reseal;
 pub mod reuse;
 pub mod revocations;
+pub mod revoke_token;
 pub mod roles;
 pub mod sessions;
 pub mod signing_keys;

@@ -32,7 +32,7 @@ pub(super) async fn end_family(
     metrics::counter!("grantd_refresh_reuse_total").increment(1);
     let Err(AuditError::Unwritable(cause)) = recorded else {
         recorded?;
-        learn(app).await;
+        app.learn_what_was_revoked().await;
         return Ok(());
     };
 
@@ -40,19 +40,12 @@ pub(super) async fn end_family(
     let reason = RevocationReason::ReuseUnrecorded;
     families::revoke(&mut tx, Which::Family(family.id), reason, now).await?;
     tx.commit().await?;
-    learn(app).await;
+    app.learn_what_was_revoked().await;
     tracing::error!(
         family_id = %family.id, client_id = %family.client_id, user_id = %family.user_id, source, %cause,
         "a session ended by reuse and is not in the audit: 'grantd audit verify' says what is wrong with it"
     );
     Err(TokenError::Unavailable(format!("the audit cannot be written: {cause}")))
-}
-
-/// Knows at once what others learn in a moment.
-async fn learn(app: &App) {
-    if let Err(cause) = app.reload().await {
-        tracing::warn!(%cause, "what was just revoked will be known when the database can be read again");
-    }
 }
 
 impl App {

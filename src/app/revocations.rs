@@ -86,6 +86,13 @@ impl App {
         Ok(())
     }
 
+    /// Knows at once what others learn in a moment.
+    pub(super) async fn learn_what_was_revoked(&self) {
+        if let Err(cause) = self.reload().await {
+            tracing::warn!(%cause, "what was just revoked will be known when the database can be read again");
+        }
+    }
+
     /// Forgets what is over at `now`.
     pub(super) async fn forget_revocations(&self, now: Timestamp) {
         let _one_at_a_time = self.reloading_revocations.lock().await;

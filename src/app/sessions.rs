@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use crate::model::audit::{Act, SessionsOf};
 use crate::model::id::{ClientId, FamilyId, UserId};
 use crate::model::session::{Family, RevocationReason};
-use crate::model::time::Timestamp;
+use crate::model::time::{Timestamp, Ttl};
 use crate::model::user::Username;
+use crate::protocol::key_schedule::jwks_max_age;
 use crate::storage::families::Which;
-use crate::storage::{families, users};
+use crate::storage::revisions::{Subject, bump};
+use crate::storage::{Tx, clients, families, users};
 
 use super::App;
 use super::error::AdminError;
@@ -22,8 +24,19 @@ pub enum Sessions {
     OfClient(ClientId),
     /// One.
     One(FamilyId),
+    /// Those that began before.
+    BegunBefore(Timestamp),
     /// All there are.
     All,
+}
+
+/// What was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Sessions.
+    pub sessions: u64,
+    /// Clients whose own tokens were revoked.
+    pub clients: u64,
 }
 
 /// A session with the name of its user.
@@ -55,25 +68,69 @@ impl App {
             .collect())
     }
 
-    /// Ends the sessions that are meant; gives their number.
-    pub async fn revoke_sessions(&self, sessions: &Sessions) -> Result<u64, AdminError> {
+    /// Ends the sessions that are meant. Where a client is meant, or whatever there is, the tokens that clients got for
+    /// themselves are revoked too, but for clients that were registered after the time that is meant.
+    pub async fn revoke_sessions(&self, sessions: &Sessions) -> Result<Ended, AdminError> {
         let which = self.which(sessions).await?;
+        let now = self.clock.now();
         let mut tx = self.db.begin().await?;
+        let cut_off = self.cut_off(&mut tx, sessions, now).await?;
         if let Sessions::One(id) = sessions
             && families::find(&mut tx, *id).await?.is_none()
         {
             return Err(AdminError::NotFound { kind: "session", name: id.to_string() });
         }
-        let now = self.clock.now();
         let revoked = families::revoke(&mut tx, which, RevocationReason::Operator, now).await?;
         let of = match which {
             Which::User(id) => SessionsOf::User(id),
             Which::Client(id) => SessionsOf::Client(id.clone()),
             Which::Family(id) => SessionsOf::One(id),
+            Which::BegunBefore(time) => SessionsOf::BegunBefore(time),
             Which::All => SessionsOf::All,
         };
-        self.commit(tx, &[Act::SessionRevoked(of, revoked, RevocationReason::Operator)]).await?;
-        Ok(revoked)
+        let clients = cut_off.len() as u64;
+        let ended = Act::SessionRevoked(of, revoked, RevocationReason::Operator);
+        let acts: Vec<_> = cut_off.into_iter().map(Act::ClientTokensRevoked).chain([ended]).collect();
+        self.commit(tx, &acts).await?;
+        Ok(Ended { sessions: revoked, clients })
+    }
+
+    /// Revokes what clients got for themselves; says which.
+    async fn cut_off(
+        &self,
+        tx: &mut Tx,
+        sessions: &Sessions,
+        now: Timestamp,
+    ) -> Result<Vec<ClientId>, AdminError> {
+        let everybody = Timestamp::from_secs(i64::MAX);
+        let before = match sessions {
+            Sessions::OfUser(_) | Sessions::One(_) => return Ok(Vec::new()),
+            Sessions::BegunBefore(time) => *time,
+            Sessions::OfClient(_) | Sessions::All => everybody,
+        };
+        // First of all: whoever registers or switches a client waits for us, or we for them.
+        bump(tx, Subject::Clients).await?;
+        let mut clients = clients::registered_before(tx, before).await?;
+        if let Sessions::OfClient(only) = sessions {
+            clients.retain(|id| id == only);
+        }
+        let count = u32::try_from(clients.len()).unwrap_or(u32::MAX);
+        let fresh = self.status_indexes.take_in(tx, count).await?;
+        for (id, fresh) in clients.iter().zip(fresh) {
+            clients::cut_off(tx, id, fresh, now).await?;
+        }
+        Ok(clients)
+    }
+
+    /// From when on services that check tokens offline by status lists see what was revoked just now: the instances
+    /// take a second to know, and a list may be kept for its `ttl`.
+    pub fn revocations_seen_by(&self) -> Timestamp {
+        self.clock.now().plus(Ttl::from_secs(1)).plus(self.policy.status_ttl)
+    }
+
+    /// From when on services that check tokens offline see that a key was retired just now.
+    pub fn retired_keys_seen_by(&self) -> Timestamp {
+        self.clock.now().plus(Ttl::from_secs(1)).plus(jwks_max_age(self.policy.publish_before))
     }
 
     /// What the names mean; refuses names of nobody.
@@ -85,6 +142,7 @@ impl App {
                 Which::Client(id)
             }
             Sessions::One(id) => Which::Family(*id),
+            Sessions::BegunBefore(time) => Which::BegunBefore(*time),
             Sessions::All => Which::All,
         })
     }

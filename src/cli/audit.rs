@@ -67,7 +67,8 @@ pub(super) enum Since {
 }
 
 impl Since {
-    fn before(self, now: Timestamp) -> Timestamp {
+    /// The moment, where it is `now`.
+    pub(super) fn before(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(ttl) => now.minus(ttl),
             Self::At(at) => at,

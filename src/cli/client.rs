@@ -19,6 +19,7 @@ use self::flags::RegistrationFlags;
 use self::view::{ClientView, Deleted, NewSecret, Secret, Switched};
 use super::consent::YesFlag;
 use super::failure::Failure;
+use super::incident::{count, tell};
 use super::output::{self, JsonFlag, talk};
 use super::secret_input;
 use super::settings::with_app;
@@ -76,7 +77,7 @@ pub(super) enum ClientCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
-    /// Let a client act no more, and end its sessions
+    /// Let a client act no more, end its sessions and revoke its tokens
     Disable {
         /// Which client
         client_id: ClientId,
@@ -243,7 +244,11 @@ async fn rotate(
 async fn switch(config: Option<&Path>, id: &ClientId, to: Switch, json: JsonFlag) -> Result<(), Failure> {
     with_app(config, async |app| {
         let sessions_ended = app.set_client_enabled(id, to).await?;
-        output::record(json.format(), &Switched::of(id, to, sessions_ended))
+        let offline_by = (to == Switch::Off).then(|| {
+            let sessions = count(sessions_ended, "session");
+            tell(app, &format!("Ended {sessions} and revoked what the client got for itself."))
+        });
+        output::record(json.format(), &Switched::of(id, to, sessions_ended, offline_by))
     })
     .await
 }

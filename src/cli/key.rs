@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::app::reseal::{NewKey, Resealed};
 use crate::app::signing_keys::{Haste, Retired};
 use crate::model::key::{KeyState, Kid, SigningKeyInfo};
-use crate::model::time::Ttl;
+use crate::model::time::{Timestamp, Ttl};
 use crate::startup::key_source;
 
 use super::failure::Failure;
@@ -98,8 +98,9 @@ pub(super) async fn run(config: Option<&Path>, command: KeyCommand) -> Result<()
         KeyCommand::Retire { kid, json } => {
             with_app(config, async |app| {
                 let retired = app.retire_key(&kid).await?;
-                talk(&what_retiring_did(&retired));
-                output::record(json.format(), &RetiredView::of(&retired))
+                let offline_by = app.retired_keys_seen_by();
+                talk(&what_retiring_did(&retired, offline_by));
+                output::record(json.format(), &RetiredView::of(&retired, offline_by))
             })
             .await
         }
@@ -150,14 +151,15 @@ fn what_rotating_did(haste: Haste, before: &[SigningKeyInfo], after: &[SigningKe
     sentences
 }
 
-fn what_retiring_did(retired: &Retired) -> String {
+fn what_retiring_did(retired: &Retired, offline_by: Timestamp) -> String {
     let SigningKeyInfo { kid, algorithm, .. } = &retired.key;
     let signs = match &retired.successor {
         Some(successor) => format!(" {successor} signs {algorithm} now."),
         None => String::new(),
     };
     format!(
-        "warning: all tokens signed with {kid} are invalid from now on, and clients must get new ones; verifiers that keep the JWKS in a cache believe the old ones until they fetch it again.{signs}"
+        "warning: all tokens signed with {kid} are invalid from now on, and clients must get new ones; verifiers that keep the JWKS in a cache, as long as it says, believe the old ones until {} at the latest.{signs}",
+        offline_by.rfc3339()
     )
 }
 
@@ -248,15 +250,18 @@ struct RetiredView {
     was: &'static str,
     /// What signs in its place, if it was the one that signed.
     successor: Option<String>,
+    /// When the last verifier that keeps the JWKS for as long as it says knows.
+    offline_by: String,
 }
 
 impl RetiredView {
-    fn of(retired: &Retired) -> Self {
+    fn of(retired: &Retired, offline_by: Timestamp) -> Self {
         Self {
             kid: retired.key.kid.to_string(),
             alg: retired.key.algorithm.as_str(),
             was: retired.key.state.name(),
             successor: retired.successor.as_ref().map(Kid::to_string),
+            offline_by: offline_by.rfc3339(),
         }
     }
 }
@@ -267,7 +272,6 @@ mod tests {
 
     use super::*;
     use crate::model::key::SigningAlgorithm;
-    use crate::model::time::Timestamp;
 
     fn key(kid: &str, state: KeyState) -> SigningKeyInfo {
         SigningKeyInfo {

@@ -8,6 +8,7 @@ mod config;
 mod consent;
 mod dev;
 mod failure;
+mod incident;
 mod key;
 mod migrate;
 mod or_nothing;
@@ -69,7 +70,7 @@ enum Command {
     /// Show what was done by whom, and check that nobody changed it
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// Look into access tokens
+    /// Look into access tokens, and revoke single ones
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Check and show the settings

@@ -5,14 +5,25 @@ use std::path::Path;
 use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 
-use crate::app::sessions::{SessionRow, Sessions};
+use crate::app::clock::Clock;
+use crate::app::sessions::{Ended, SessionRow, Sessions};
 use crate::model::id::{ClientId, FamilyId};
 use crate::model::resource::Audience;
 use crate::model::user::Username;
 
+use super::audit::Since;
 use super::failure::Failure;
+use super::incident::{count, tell};
 use super::output::{self, JsonFlag};
 use super::settings::with_app;
+
+const REVOKE_EXAMPLES: &str = "\
+Examples:
+  grantd session revoke --user alice
+  grantd session revoke --issued-before 2026-05-01T00:00:00Z
+
+With --client, --issued-before and --all the tokens that clients got for themselves
+(client_credentials) are revoked too; they get new ones by asking.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
@@ -24,8 +35,8 @@ pub(super) enum SessionCommand {
         json: JsonFlag,
     },
     /// End sessions and revoke their tokens at once
-    #[command(after_help = "Example:\n  grantd session revoke --user alice")]
-    #[command(group = ArgGroup::new("which").args(["user", "client", "id", "all"]).required(true))]
+    #[command(after_help = REVOKE_EXAMPLES)]
+    #[command(group = ArgGroup::new("which").args(["user", "client", "id", "issued_before", "all"]).required(true))]
     Revoke {
         #[command(flatten)]
         which: WhichFlags,
@@ -47,6 +58,9 @@ pub(super) struct WhichFlags {
     /// This one session
     #[arg(long, value_name = "ID")]
     id: Option<FamilyId>,
+    /// All sessions that began before, such as 24h (ago) or 2026-05-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    issued_before: Option<Since>,
     /// All sessions of everybody
     #[arg(long)]
     all: bool,
@@ -55,11 +69,12 @@ pub(super) struct WhichFlags {
 impl WhichFlags {
     /// What is meant; nothing named means all, which `revoke` does not let happen.
     fn sessions(self) -> Sessions {
-        match (self.user, self.client, self.id) {
+        match (self.user, self.client, self.id, self.issued_before) {
             (Some(username), ..) => Sessions::OfUser(username),
-            (_, Some(client), _) => Sessions::OfClient(client),
-            (.., Some(id)) => Sessions::One(id),
-            (None, None, None) => Sessions::All,
+            (_, Some(client), ..) => Sessions::OfClient(client),
+            (.., Some(id), _) => Sessions::One(id),
+            (.., Some(time)) => Sessions::BegunBefore(time.before(Clock::default().now())),
+            (None, None, None, None) => Sessions::All,
         }
     }
 }
@@ -87,8 +102,16 @@ pub(super) async fn run(config: Option<&Path>, command: SessionCommand) -> Resul
         SessionCommand::Revoke { which, json } => {
             let sessions = which.sessions();
             with_app(config, async |app| {
-                let revoked = app.revoke_sessions(&sessions).await?;
-                output::record(json.format(), &Revoked { revoked })
+                let Ended { sessions, clients } = app.revoke_sessions(&sessions).await?;
+                let clients_too = match clients {
+                    0 => String::new(),
+                    _ => format!(" and revoked what {} got for themselves", count(clients, "client")),
+                };
+                let offline_by = tell(app, &format!("Ended {}{clients_too}.", count(sessions, "session")));
+                output::record(
+                    json.format(),
+                    &Revoked { revoked: sessions, clients_cut_off: clients, offline_by },
+                )
             })
             .await
         }
@@ -97,7 +120,12 @@ pub(super) async fn run(config: Option<&Path>, command: SessionCommand) -> Resul
 
 #[derive(Serialize)]
 struct Revoked {
+    /// Sessions.
     revoked: u64,
+    /// Clients whose own tokens were revoked.
+    clients_cut_off: u64,
+    /// When the last service that reads status lists knows.
+    offline_by: String,
 }
 
 #[derive(Serialize)]

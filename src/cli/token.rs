@@ -1,4 +1,4 @@
-//! `grantd token …`: access tokens taken apart. Knows output; what must hold is not ours.
+//! `grantd token …`: access tokens taken apart, and single tokens ended. Knows output; what must hold is not ours.
 
 use std::path::Path;
 
@@ -7,10 +7,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::app::inspect::{Finding, TokenReport};
+use crate::app::revoke_token::RevokedToken;
 use crate::model::time::Timestamp;
 
 use super::failure::Failure;
-use super::output::{self, Format, JsonFlag};
+use super::incident::tell;
+use super::output::{self, Format, JsonFlag, talk};
 use super::secret_input;
 use super::settings::with_app;
 
@@ -22,10 +24,69 @@ pub(super) enum TokenCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
+    /// Read an access token or a refresh token on stdin and end what it stands for, also if it has expired
+    #[command(after_help = REVOKE_EXAMPLE)]
+    Revoke {
+        #[command(flatten)]
+        json: JsonFlag,
+    },
 }
 
+const REVOKE_EXAMPLE: &str = "\
+Example:
+  grantd token revoke < found-in-a-log.txt
+
+A user's token stands for its session, which ends. A token that a client got for itself
+(client_credentials) stands for all that it got so far; it gets new ones by asking.";
+
 pub(super) async fn run(config: Option<&Path>, command: TokenCommand) -> Result<(), Failure> {
-    let TokenCommand::Inspect { json } = command;
+    match command {
+        TokenCommand::Inspect { json } => inspect(config, json).await,
+        TokenCommand::Revoke { json } => revoke(config, json).await,
+    }
+}
+
+async fn revoke(config: Option<&Path>, json: JsonFlag) -> Result<(), Failure> {
+    let token = secret_input::token_from_stdin()?;
+    with_app(config, async |app| {
+        let revoked = app.revoke_token(&token).await?;
+        let offline_by = match &revoked {
+            RevokedToken::Session(id) => Some(tell(app, &format!("Ended the session {id}."))),
+            RevokedToken::Client(id) => Some(tell(app, &format!("Revoked all that {id} got for itself."))),
+            RevokedToken::Over => {
+                talk("What this token stands for had ended before; nothing was changed.");
+                None
+            }
+        };
+        output::record(json.format(), &RevokedView::of(&revoked, offline_by))
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct RevokedView {
+    /// Sessions and clients together: one, or none if it was over before.
+    revoked: u64,
+    session_id: Option<String>,
+    /// The client whose own tokens were revoked.
+    client_id: Option<String>,
+    /// When the last service that reads status lists knows.
+    offline_by: Option<String>,
+}
+
+impl RevokedView {
+    fn of(revoked: &RevokedToken, offline_by: Option<String>) -> Self {
+        let (session_id, client_id) = match revoked {
+            RevokedToken::Session(id) => (Some(id.to_string()), None),
+            RevokedToken::Client(id) => (None, Some(id.to_string())),
+            RevokedToken::Over => (None, None),
+        };
+        let revoked = u64::from(*revoked != RevokedToken::Over);
+        Self { revoked, session_id, client_id, offline_by }
+    }
+}
+
+async fn inspect(config: Option<&Path>, json: JsonFlag) -> Result<(), Failure> {
     let token = secret_input::token_from_stdin()?;
     with_app(config, async |app| {
         let report = app.inspect_token(token.expose()).await?;

@@ -12,6 +12,7 @@ use crate::model::user::{User, Username};
 
 use super::consent::YesFlag;
 use super::failure::Failure;
+use super::incident::{count, tell};
 use super::or_nothing::{self, OrNothing};
 use super::output::{self, JsonFlag, talk};
 use super::secret_input;
@@ -242,7 +243,10 @@ async fn switch(
     with_app(config, async |app| {
         let sessions_ended = app.set_user_enabled(username, to).await?;
         let enabled = to == Switch::On;
-        output::record(json.format(), &Switched { username: username.to_string(), enabled, sessions_ended })
+        let offline_by =
+            (!enabled).then(|| tell(app, &format!("Ended {}.", count(sessions_ended, "session"))));
+        let username = username.to_string();
+        output::record(json.format(), &Switched { username, enabled, sessions_ended, offline_by })
     })
     .await
 }
@@ -277,6 +281,9 @@ struct Switched {
     username: String,
     enabled: bool,
     sessions_ended: u64,
+    /// When the last service that reads status lists knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offline_by: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -55,6 +55,8 @@ pub enum SessionsOf {
     Client(ClientId),
     /// One.
     One(FamilyId),
+    /// Those that had begun before.
+    BegunBefore(Timestamp),
     /// All there were.
     All,
 }
@@ -79,6 +81,8 @@ pub enum Act {
     ClientEnabled(ClientId),
     /// A client was switched off, and this many sessions with it.
     ClientDisabled(ClientId, u64),
+    /// The tokens that a client got for itself were revoked: it gave one back (RFC 7009), or an operator cut it off.
+    ClientTokensRevoked(ClientId),
     /// A client was deleted with its sessions.
     ClientDeleted(ClientId),
     /// A user was registered.
@@ -166,7 +170,7 @@ pub enum Act {
 pub struct Entry {
     /// Its name, such as `client.created`.
     pub act: &'static str,
-    /// `client`, `user`, `role`, `session`, `key`, `source` or `all`.
+    /// `client`, `user`, `role`, `session`, `key`, `source`, `begun_before` or `all`.
     pub subject_kind: &'static str,
     /// The id or name of what was acted on; empty for all.
     pub subject: String,
@@ -191,6 +195,7 @@ impl Act {
             Self::ClientDisabled(id, ended) => {
                 ("client.disabled", client(id), json!({"sessions_ended": ended}))
             }
+            Self::ClientTokensRevoked(id) => ("client.tokens_revoked", client(id), json!({})),
             Self::ClientDeleted(id) => ("client.deleted", client(id), json!({})),
             Self::UserCreated(id, name, roles) => {
                 ("user.created", user(*id), json!({"username": name.as_str(), "roles": texts(roles)}))
@@ -279,6 +284,7 @@ fn sessions_of(of: &SessionsOf) -> (&'static str, String) {
         SessionsOf::User(id) => user(*id),
         SessionsOf::Client(id) => client(id),
         SessionsOf::One(id) => ("session", id.to_string()),
+        SessionsOf::BegunBefore(time) => ("begun_before", time.rfc3339()),
         SessionsOf::All => ("all", String::new()),
     }
 }

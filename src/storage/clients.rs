@@ -180,6 +180,13 @@ pub async fn set_secrets(tx: &mut Tx, id: &ClientId, secrets: &[ClientSecret]) -
     Ok(())
 }
 
+/// The clients that were registered before `time`, by id.
+pub async fn registered_before(tx: &mut Tx, time: Timestamp) -> Result<Vec<ClientId>, StorageError> {
+    let found: Vec<(String,)> =
+        rows!(tx, (String,), "select id from clients where created_at < $1 order by id", second_after(time));
+    found.iter().map(|(id,)| parse(id)).collect()
+}
+
 /// Revokes the tokens that a client got for itself, and gives it the index `fresh` for those to come; `false` if there is
 /// none. Bumps [`Subject::Clients`] and [`Subject::Revocations`] first.
 pub async fn cut_off(
@@ -289,6 +296,11 @@ fn split<T: FromStr<Err: Display>>(text: &str) -> Result<Vec<T>, StorageError> {
 /// Undoes [`Ttl::as_secs`].
 pub(super) fn ttl(seconds: i64) -> Result<Ttl, StorageError> {
     u32::try_from(seconds).map(Ttl::from_secs).map_err(StorageError::corrupt)
+}
+
+/// Times are stored in whole seconds: what was made within the second of `time` counts as before it.
+pub(super) const fn second_after(time: Timestamp) -> i64 {
+    time.as_millis().saturating_add(999).div_euclid(1000)
 }
 
 /// Reads a stored text that was valid when it was written.

@@ -2,10 +2,11 @@
 
 use crate::model::id::{ClientId, FamilyId, UserId};
 use crate::model::session::{Family, FamilySecret, RevocationReason, StrangeRetry};
+use crate::model::status::StatusIndex;
 use crate::model::time::{Timestamp, Ttl};
 use crate::model::user::User;
 
-use super::clients::{audience_from, audience_json, parse};
+use super::clients::{audience_from, audience_json, parse, second_after};
 use super::db::{Conn, Tx, execute, row, rows};
 use super::error::StorageError;
 use super::revisions::{Subject, bump};
@@ -44,6 +45,8 @@ pub enum Which<'a> {
     Client(&'a ClientId),
     /// One.
     Family(FamilyId),
+    /// Those that began before.
+    BegunBefore(Timestamp),
     /// All there are.
     All,
 }
@@ -60,6 +63,16 @@ pub async fn find(on: impl Into<Conn<'_>>, id: FamilyId) -> Result<Option<Family
         id.to_string()
     );
     family.map(FamilyRow::into_model).transpose()
+}
+
+/// The family whose tokens carry this index.
+pub async fn find_by_status_index(
+    on: impl Into<Conn<'_>>,
+    index: StatusIndex,
+) -> Result<Option<FamilyId>, StorageError> {
+    let found: Option<(String,)> =
+        row!(on, (String,), "select id from families where status_index = $1", stored(index));
+    found.map(|(id,)| parse(&id)).transpose()
 }
 
 #[derive(sqlx::FromRow)]
@@ -140,6 +153,16 @@ pub async fn list(
              from families where id = $2 and expires_at > $1 order by auth_time desc, id",
             now.as_secs(),
             id.to_string()
+        ),
+        Which::BegunBefore(time) => rows!(
+            on,
+            FamilyRow,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
+                    revoked_reason
+             from families where auth_time < $2 and expires_at > $1 order by auth_time desc, id",
+            now.as_secs(),
+            second_after(time)
         ),
         Which::All => rows!(
             on,
@@ -307,6 +330,14 @@ pub async fn revoke(
             reason.as_str(),
             id.to_string()
         ),
+        Which::BegunBefore(time) => execute!(
+            &mut *tx,
+            "update families set revoked_at = $1, revoked_reason = $2
+             where auth_time < $3 and revoked_at is null and expires_at > $1",
+            now.as_secs(),
+            reason.as_str(),
+            second_after(time)
+        ),
         Which::All => execute!(
             &mut *tx,
             "update families set revoked_at = $1, revoked_reason = $2
@@ -358,6 +389,17 @@ async fn revoke_tokens(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<
             now.as_secs(),
             kept_from,
             id.to_string()
+        ),
+        Which::BegunBefore(time) => execute!(
+            tx,
+            "insert into revocations (status_index, revision, expires_at)
+             select status_index, (select value from revisions where subject = 'revocations'),
+                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
+             from families where auth_time < $3 and revoked_at = $1
+             on conflict (status_index) do nothing",
+            now.as_secs(),
+            kept_from,
+            second_after(time)
         ),
         Which::All => execute!(
             tx,

@@ -88,9 +88,11 @@ async fn changes_at_once_by_two_instances_make_one_chain_without_a_gap(database:
     for row in rows(&one.app).await.into_iter().filter(|row| row.seq > before.seq) {
         *acts.entry(row.act).or_default() += 1;
     }
+    // As many as there were clients when all sessions were ended.
+    let cut_off = acts.remove("client.tokens_revoked").unwrap_or(0);
     let expected = ["client.created", "role.created", "session.revoked", "user.created"];
     assert_eq!(acts, expected.map(|act| (act.to_owned(), 4)).into());
-    assert_eq!(verdict(&other.app, Some(&before)).await, Ok(before.seq + 16));
+    assert_eq!(verdict(&other.app, Some(&before)).await, Ok(before.seq + 16 + i64::from(cut_off)));
     one.stop().await;
     other.stop().await;
 }

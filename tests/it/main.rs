@@ -19,6 +19,7 @@ mod history;
 mod hostile_bodies;
 mod hostile_heads;
 mod hostile_logs;
+mod incidents;
 mod instances;
 mod known_families;
 mod login_storm;
@@ -84,6 +85,7 @@ fn main() -> std::process::ExitCode {
         hostile_bodies::trials(),
         hostile_heads::trials(),
         hostile_logs::trials(),
+        incidents::trials(),
         instances::trials(),
         known_families::trials(),
         login_storm::trials(),

@@ -292,14 +292,16 @@ async fn whatever_ends_a_session_ends_it_for_good(database: TestDatabase) {
             "user disabled" => grantd.set_user_enabled(&alice(), Switch::Off).await.expect("a user"),
             "client disabled" => grantd.set_client_enabled(&app(), Switch::Off).await.expect("a client"),
             "password set" => grantd.set_password(&alice(), new_password()).await.expect("a user"),
-            "by user" => grantd.revoke_sessions(&Sessions::OfUser(alice())).await.expect("a user"),
-            "by client" => grantd.revoke_sessions(&Sessions::OfClient(app())).await.expect("a client"),
+            "by user" => grantd.revoke_sessions(&Sessions::OfUser(alice())).await.expect("a user").sessions,
+            "by client" => {
+                grantd.revoke_sessions(&Sessions::OfClient(app())).await.expect("a client").sessions
+            }
             "by id" => {
                 let rows = grantd.list_sessions(&Sessions::All).await.expect("a database");
                 let [row] = &rows[..] else { panic!("one session, not {rows:?}") };
-                grantd.revoke_sessions(&Sessions::One(row.family.id)).await.expect("a session")
+                grantd.revoke_sessions(&Sessions::One(row.family.id)).await.expect("a session").sessions
             }
-            "all" => grantd.revoke_sessions(&Sessions::All).await.expect("a database"),
+            "all" => grantd.revoke_sessions(&Sessions::All).await.expect("a database").sessions,
             "user deleted" => grantd.delete_user(&alice()).await.map(|()| 1).expect("a user"),
             _ => grantd.delete_client(&app()).await.map(|()| 1).expect("a client"),
         };
@@ -346,11 +348,14 @@ async fn ending_one_session_leaves_the_others(database: TestDatabase) {
     house.server.user("bob", &[]).await;
     let bobs = house.server.login(("app", &house.secret), "bob").await.text("refresh_token");
 
-    assert_eq!(grantd.revoke_sessions(&Sessions::One(rows[0].family.id)).await.expect("a session"), 1);
+    assert_eq!(
+        grantd.revoke_sessions(&Sessions::One(rows[0].family.id)).await.expect("a session").sessions,
+        1
+    );
     assert_refused(&house.redeem(&one, &[]).await, "invalid_grant");
     let other = successor(&house.redeem(&other, &[]).await);
 
-    assert_eq!(grantd.revoke_sessions(&Sessions::OfUser(alice())).await.expect("a user"), 1);
+    assert_eq!(grantd.revoke_sessions(&Sessions::OfUser(alice())).await.expect("a user").sessions, 1);
     assert_refused(&house.redeem(&other, &[]).await, "invalid_grant");
     successor(&house.redeem(&bobs, &[]).await);
     house.server.stop().await;

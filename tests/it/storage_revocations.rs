@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use grantd::model::client::Client;
 use grantd::model::session::{Family, RevocationReason};
 use grantd::model::status::StatusIndex;
-use grantd::model::time::Ttl;
+use grantd::model::time::{Timestamp, Ttl};
 use grantd::storage::families::Which;
 use grantd::storage::revocations::Revocation;
 use grantd::storage::signing_keys::StoredKey;
@@ -102,6 +103,7 @@ async fn ending_sessions_revokes_their_tokens_and_no_other(database: TestDatabas
         family(3, "web", 1),
         family(4, "web", 2),
         Family { expires_at: at(1500), ..family(5, "web", 2) },
+        Family { auth_time: at(1001), ..family(6, "web", 2) },
     ];
     let db = with(&database, &all_there_are).await;
     let app = "app".parse().expect("an id");
@@ -112,7 +114,9 @@ async fn ending_sessions_revokes_their_tokens_and_no_other(database: TestDatabas
         (Which::Family(family_id(1)), vec![]),
         (Which::User(user_id(1)), vec![3]),
         (Which::Client(&app), vec![2]),
-        (Which::All, vec![4]),
+        (Which::BegunBefore(at(1000)), vec![]),
+        (Which::BegunBefore(Timestamp::from_millis(1_000_001)), vec![4]),
+        (Which::All, vec![6]),
         (Which::All, vec![]),
     ];
 
@@ -137,6 +141,13 @@ async fn a_client_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_ano
 
     assert!(write!(db, clients::cut_off(&app.id, status_index(70), at(1500))).expect("cut off"));
     assert!(!write!(db, clients::cut_off(&nobody, status_index(71), at(1500))).expect("nobody"));
+    let young = Client { created_at: at(100), ..client("young") };
+    write!(db, clients::insert(&young)).expect("inserted");
+    let before =
+        async |millis| write!(db, clients::registered_before(Timestamp::from_millis(millis))).expect("read");
+    assert_eq!(before(100_000).await, [app.id.clone(), client("web").id]);
+    assert_eq!(before(100_001).await, [app.id.clone(), client("web").id, young.id.clone()]);
+    assert!(write!(db, clients::delete(&young.id)).expect("deleted"));
 
     assert_eq!(after(&db, seen).await, [app.status_index.as_u64()]);
     let found = clients::list(&db).await.expect("readable");
@@ -151,6 +162,9 @@ async fn a_client_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_ano
 async fn no_index_is_ever_had_by_two(database: TestDatabase) {
     let db = with(&database, &[family(1, "app", 1)]).await;
 
+    let whose =
+        async |number| families::find_by_status_index(&db, status_index(number)).await.expect("readable");
+    assert_eq!((whose(1).await, whose(2).await), (Some(family_id(1)), None));
     let second = Family { status_index: status_index(1), ..family(2, "app", 1) };
     let refused = write!(db, families::insert(&second));
     assert!(matches!(refused, Err(StorageError::AlreadyExists)), "{refused:?}");

@@ -116,11 +116,14 @@ pub(super) struct Switched {
     client_id: String,
     enabled: bool,
     sessions_ended: u64,
+    /// When the last service that reads status lists knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offline_by: Option<String>,
 }
 
 impl Switched {
-    pub(super) fn of(id: &ClientId, to: Switch, sessions_ended: u64) -> Self {
-        Self { client_id: id.to_string(), enabled: to == Switch::On, sessions_ended }
+    pub(super) fn of(id: &ClientId, to: Switch, sessions_ended: u64, offline_by: Option<String>) -> Self {
+        Self { client_id: id.to_string(), enabled: to == Switch::On, sessions_ended, offline_by }
     }
 }
 

@@ -1,0 +1,98 @@
+//! The end of one token that an operator has at hand, such as one that was found in a log: of its session, or of all
+//! that its client got for itself. That it has expired does not matter, for its session may go on.
+
+use crate::keys::{Expectations, NotValid, Outcome};
+use crate::model::audit::{Act, SessionsOf};
+use crate::model::id::{ClientId, FamilyId};
+use crate::model::secret::PlainSecret;
+use crate::model::session::RevocationReason;
+use crate::model::status::StatusIndex;
+use crate::model::time::Ttl;
+use crate::protocol::refresh_token::PresentedRefreshToken;
+use crate::protocol::token_id::status_index_of;
+use crate::storage::families::Which;
+use crate::storage::revisions::{Subject, bump};
+use crate::storage::{clients, families};
+
+use super::App;
+use super::error::AdminError;
+
+/// What a token stood for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevokedToken {
+    /// A session, which has ended now.
+    Session(FamilyId),
+    /// A client by itself, whose tokens are all revoked now.
+    Client(ClientId),
+    /// Something that had ended before: nothing was changed.
+    Over,
+}
+
+impl App {
+    /// Ends what `token` stands for: an access token or a refresh token, of whatever age.
+    pub async fn revoke_token(&self, token: &PlainSecret) -> Result<RevokedToken, AdminError> {
+        if let Some(presented) = PresentedRefreshToken::read(token.expose()) {
+            let found = families::find(&self.db, presented.family).await?;
+            // Any generation: whoever holds a replaced one holds what is left of the session.
+            let genuine = found.filter(|family| self.refresh_key.vouches_for(&presented, &family.secret));
+            let why =
+                "no session of this server has such a refresh token (or it was deleted a day after its end)";
+            let family = genuine.ok_or_else(|| AdminError::ForeignToken(why.to_owned()))?;
+            return self.end_session(family.id).await;
+        }
+        let (index, client) = self.index_of_access_token(token.expose())?;
+        match families::find_by_status_index(&self.db, index).await? {
+            Some(family) => self.end_session(family).await,
+            None => self.end_client_tokens(index, client).await,
+        }
+    }
+
+    /// The index and the client of a token that this server has signed.
+    fn index_of_access_token(&self, jwt: &str) -> Result<(StatusIndex, ClientId), AdminError> {
+        let (issuer, now) = (&self.policy.issuer, self.clock.now());
+        let expectations = Expectations { issuer, now, clock_skew: CLOCK_SLACK };
+        let inspection = self.ring.load().inspect(jwt, &expectations);
+        for check in &inspection.checks {
+            match &check.outcome {
+                Outcome::Holds | Outcome::Fails(NotValid::Expired(_)) => {}
+                Outcome::Fails(why) => return Err(AdminError::ForeignToken(why.to_string())),
+            }
+        }
+        let claim = |name| inspection.claims.as_ref()?.get(name)?.as_str();
+        let without_index =
+            || AdminError::ForeignToken("it has no status index: it is of an older version".into());
+        let index = claim("jti").and_then(status_index_of).ok_or_else(without_index)?;
+        let client = claim("client_id").and_then(|id| id.parse().ok());
+        Ok((index, client.ok_or_else(|| AdminError::ForeignToken("its client_id is none".into()))?))
+    }
+
+    async fn end_session(&self, id: FamilyId) -> Result<RevokedToken, AdminError> {
+        let reason = RevocationReason::Operator;
+        let mut tx = self.db.begin().await?;
+        if families::revoke(&mut tx, Which::Family(id), reason, self.clock.now()).await? == 0 {
+            tx.rollback().await?;
+            return Ok(RevokedToken::Over);
+        }
+        self.commit(tx, &[Act::SessionRevoked(SessionsOf::One(id), 1, reason)]).await?;
+        Ok(RevokedToken::Session(id))
+    }
+
+    async fn end_client_tokens(&self, index: StatusIndex, id: ClientId) -> Result<RevokedToken, AdminError> {
+        let mut tx = self.db.begin().await?;
+        // First, so that of two who do this at once the second finds it done.
+        bump(&mut tx, Subject::Clients).await?;
+        let current = clients::find(&mut tx, &id).await?;
+        // Neither a session's nor a client's any more: whatever took the index away has revoked it.
+        if current.is_none_or(|client| client.status_index != index) {
+            tx.rollback().await?;
+            return Ok(RevokedToken::Over);
+        }
+        let fresh = self.fresh_status_index(&mut tx).await?;
+        clients::cut_off(&mut tx, &id, fresh, self.clock.now()).await?;
+        self.commit(tx, &[Act::ClientTokensRevoked(id.clone())]).await?;
+        Ok(RevokedToken::Client(id))
+    }
+}
+
+/// A token may have been issued by another instance, whose clock is ahead of this one's.
+const CLOCK_SLACK: Ttl = Ttl::from_secs(60);
