@@ -25,6 +25,7 @@ trials! {
         rfc_9449_section_5_a_public_client_s_refresh_tokens_are_good_with_its_key_alone,
         rfc_9449_section_5_a_confidential_client_s_refresh_tokens_are_not_bound,
         rfc_9449_section_7_a_bound_token_is_of_use_with_its_key_alone,
+        a_proof_that_was_used_is_refused_by_the_next_process_too,
     ],
     sqlite: [
         rfc_9449_section_5_2_a_client_that_is_registered_so_gets_no_token_without_a_proof,
@@ -64,6 +65,16 @@ fn claims() -> Value {
 
 fn proof(key: &Key) -> String {
     key.sign(&header(key), &claims())
+}
+
+/// A proof for `GET /userinfo` with an access token.
+fn for_userinfo(key: &Key, token: &str) -> String {
+    let claims = with(with(claims(), "htm", json!("GET")), "htu", json!(format!("{ISSUER}/userinfo")));
+    key.sign(&header(key), &with(claims, "ath", json!(token_hash(token))))
+}
+
+fn at_userinfo<'a>(access_token: &'a str, jkt: Option<&'a str>) -> ResourceRequest<'a> {
+    ResourceRequest { method: "GET", path: "/userinfo", proofs: &[], scheme: Scheme::Dpop, access_token, jkt }
 }
 
 fn with(mut object: Value, name: &str, value: Value) -> Value {
@@ -353,20 +364,9 @@ async fn rfc_9449_section_7_a_bound_token_is_of_use_with_its_key_alone(database:
     let (key, thief) = (Key::p256(), Key::p256());
     let token = ask(&server, Some(&secret), CLIENT_CREDENTIALS, &[&proof(&key)]).await.text("access_token");
     let jkt = jkt(&key);
-    let for_userinfo = |key: &Key, token: &str| {
-        let claims = with(with(claims(), "htm", json!("GET")), "htu", json!(format!("{ISSUER}/userinfo")));
-        key.sign(&header(key), &with(claims, "ath", json!(token_hash(token))))
-    };
     let check = async |scheme, jkt: Option<&str>, proofs: &[&str]| {
         let proofs: Vec<&[u8]> = proofs.iter().map(|proof| proof.as_bytes()).collect();
-        let request = ResourceRequest {
-            method: "GET",
-            path: "/userinfo",
-            proofs: &proofs,
-            scheme,
-            access_token: &token,
-            jkt,
-        };
+        let request = ResourceRequest { proofs: &proofs, scheme, ..at_userinfo(&token, jkt) };
         server.app.check_possession(&request).await
     };
     let bound = Some(jkt.as_str());
@@ -398,6 +398,24 @@ async fn rfc_9449_section_7_a_bound_token_is_of_use_with_its_key_alone(database:
         assert!(challenge.starts_with("DPoP error=\"invalid_"), "{what}: {challenge}");
         assert!(challenge.ends_with(r#"algs="ES256 RS256 PS256 EdDSA Ed25519""#), "{what}: {challenge}");
     }
+    server.stop().await;
+}
+
+async fn a_proof_that_was_used_is_refused_by_the_next_process_too(database: TestDatabase) {
+    let (server, secret) = TestServer::furnished(&database, &[]).await;
+    let key = Key::p256();
+    let used = proof(&key);
+    let granted = ask(&server, Some(&secret), CLIENT_CREDENTIALS, &[&used]).await;
+    assert_bound(&granted, &key);
+    server.stop().await;
+
+    let server = TestServer::start(&database).await;
+
+    assert_invalid_proof(&ask(&server, Some(&secret), CLIENT_CREDENTIALS, &[&used]).await);
+    // A nonce of the process before is taken: clients need not begin anew.
+    let claims = with(claims(), "nonce", json!(granted.header("dpop-nonce")));
+    let answer = ask(&server, Some(&secret), CLIENT_CREDENTIALS, &[&key.sign(&header(&key), &claims)]).await;
+    assert_bound(&answer, &key);
     server.stop().await;
 }
 
@@ -464,17 +482,9 @@ async fn while_the_database_is_away_no_proof_is_taken(database: TestDatabase) {
     relay.cut().await;
     let away = ask(&server, Some(&secret), CLIENT_CREDENTIALS, &[&proof(&key)]).await;
     let bearer = ask(&server, Some(&secret), CLIENT_CREDENTIALS, &[]).await;
-    let claims = with(with(claims(), "htm", json!("GET")), "htu", json!(format!("{ISSUER}/userinfo")));
-    let proof = key.sign(&header(&key), &with(claims, "ath", json!(token_hash(&token))));
+    let proof = for_userinfo(&key, &token);
     let jkt = jkt(&key);
-    let request = ResourceRequest {
-        method: "GET",
-        path: "/userinfo",
-        proofs: &[proof.as_bytes()],
-        scheme: Scheme::Dpop,
-        access_token: &token,
-        jkt: Some(&jkt),
-    };
+    let request = ResourceRequest { proofs: &[proof.as_bytes()], ..at_userinfo(&token, Some(&jkt)) };
     let refused = server.app.check_possession(&request).await.expect_err("nobody knows whether it was used");
     relay.mend().await;
 

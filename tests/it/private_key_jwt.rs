@@ -23,6 +23,7 @@ trials! {
         rfc_7523_section_3_what_is_not_for_us_or_not_now_is_refused,
         rfc_7515_what_no_registered_key_signed_is_refused,
         rfc_7521_section_4_2_the_client_of_the_assertion_is_the_client_of_the_request,
+        an_assertion_that_was_used_is_refused_by_the_next_process_too,
     ],
     sqlite: [
         an_assertion_lets_in_nobody_who_is_switched_off_or_registered_for_other_methods,
@@ -275,6 +276,21 @@ async fn rfc_7521_section_4_2_the_client_of_the_assertion_is_the_client_of_the_r
     }
     assert_refusal(&server.token(&form[..2]).await, 401, "invalid_client", Challenge::Absent);
     assert_eq!(present(&server, &assertion, &[("client_id", "svc")]).await.status, 200, "none used it up");
+    server.stop().await;
+}
+
+async fn an_assertion_that_was_used_is_refused_by_the_next_process_too(database: TestDatabase) {
+    let server = TestServer::start(&database).await;
+    let key = Key::p256();
+    register(&server, "svc", &[key.named("k")]).await;
+    let used = key.sign(&es256(), &claims("1"));
+    assert_eq!(present(&server, &used, &[]).await.status, 200);
+    server.stop().await;
+
+    let server = TestServer::start(&database).await;
+
+    refused(&server, "used before the restart", &used).await;
+    assert_eq!(present(&server, &key.sign(&es256(), &claims("2")), &[]).await.status, 200);
     server.stop().await;
 }
 

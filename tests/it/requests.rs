@@ -68,7 +68,7 @@ async fn each_mistake_has_its_code_its_status_and_one_sentence(database: TestDat
     let beyond = "The scope goes beyond what this client may ask for.";
     let target = "The resource is not among the audiences that this client may ask for.";
     let unsupported = "This server offers the grant types client_credentials, password and refresh_token.";
-    let stale = "The refresh token is invalid, expired, revoked or was issued to another client.";
+    let stale = "The refresh token is invalid, expired, revoked or was issued to another client or key.";
     for (body, code, sentence) in [
         (String::new(), "invalid_request", missing("grant_type")),
         ("scope=read".into(), "invalid_request", missing("grant_type")),
