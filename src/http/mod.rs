@@ -1,6 +1,7 @@
 //! The HTTP door: bytes in, protocol types out, and back. Which path leads where is said here and nowhere else.
 
 pub mod client_address;
+mod client_request;
 mod connection;
 mod cors;
 mod documents;
@@ -10,6 +11,7 @@ pub mod form;
 pub mod framing;
 mod guarded_stream;
 mod health;
+mod oauth_answer;
 mod pages;
 pub mod root_span;
 pub mod server;
