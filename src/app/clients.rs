@@ -251,6 +251,7 @@ fn checked(mut registration: Registration) -> Result<Registration, AdminError> {
     dedup(&mut registration.grant_types);
     dedup(&mut registration.auth_methods);
     dedup::<Audience>(&mut registration.audience);
+    dedup::<Audience>(&mut registration.resource_servers);
     registration.check()?;
     let keys = registration.jwks.iter().flat_map(|set| set.keys()).enumerate();
     if let Some((index, _)) = keys.into_iter().find(|(_, jwk)| !is_sound(jwk.key())) {

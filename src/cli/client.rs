@@ -30,6 +30,7 @@ Examples:
   grantd client create app --grant password --grant refresh_token --auth-method none
   grantd client create old --grant password --secret-stdin < secret.txt
   grantd client create svc --grant client_credentials --auth-method private_key_jwt --jwks keys.json
+  grantd client create notes-api --resource-server https://notes.example.com
 
 A generated secret is printed once. One brought in on stdin is never printed: in JSON
 client_secret is then null. A client with --auth-method none or private_key_jwt has no secret.";
@@ -100,7 +101,7 @@ pub(super) struct Create {
     /// The client's id [default: a random one]
     client_id: Option<ClientId>,
     /// What the client may do: password, client_credentials, refresh_token (repeatable)
-    #[arg(long = "grant", value_name = "GRANT", required = true)]
+    #[arg(long = "grant", value_name = "GRANT", required_unless_present = "resource_servers")]
     grants: Vec<GrantType>,
     #[command(flatten)]
     flags: RegistrationFlags,

@@ -156,7 +156,9 @@ fn right_command_lines_are_taken() {
         "grantd client create --grant password",
         "grantd client create app --grant password --grant refresh_token --scope a --audience https://a.example \
          --audience https://b.example --auth-method none --access-ttl 10m --refresh-ttl 30d --alg RS256 --json",
+        "grantd client create api --resource-server https://a.example --resource-server urn:b",
         "grantd client update app --name x",
+        "grantd client update app --resource-server https://a.example",
         "grantd client rotate-secret app --keep-old 24h",
         "grantd client delete app --yes",
         "grantd user create alice --role a --role b --password-stdin",
@@ -192,6 +194,7 @@ fn wrong_command_lines_are_refused_with_status_2() {
         "grantd nonsense",
         "grantd client create app",
         "grantd client create app --grant implicit",
+        "grantd client create app --resource-server nowhere",
         "grantd client create a/b --grant password",
         "grantd client create app --grant password --secret hunter2",
         "grantd client create app --grant password --auth-method client_secret_jwt",

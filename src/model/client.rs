@@ -116,12 +116,14 @@ impl fmt::Display for AuthMethod {
 pub struct Registration {
     /// A name for people.
     pub name: Option<String>,
-    /// The grants it may use; never empty.
+    /// The grants it may use; empty only for a client that is nothing but a resource server.
     pub grant_types: Vec<GrantType>,
     /// The scopes it may ask for.
     pub scope: Scope,
     /// The resource servers its tokens may be for; empty means the server's default audience.
     pub audience: Vec<Audience>,
+    /// The audiences that it serves: it may introspect their tokens, whoever they were issued to (RFC 7662 §2.1).
+    pub resource_servers: Vec<Audience>,
     /// How it may authenticate; never empty, and `none` stands alone.
     pub auth_methods: Vec<AuthMethod>,
     /// How long its access tokens live, if not as long as everybody's.
@@ -148,6 +150,7 @@ impl Default for Registration {
             grant_types: Vec::new(),
             scope: Scope::empty(),
             audience: Vec::new(),
+            resource_servers: Vec::new(),
             auth_methods: vec![AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
             access_ttl: None,
             refresh_ttl: None,
@@ -164,7 +167,9 @@ impl Default for Registration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRegistration {
     /// Nothing it could ever do.
-    #[error("the client has no grant: name at least one with --grant")]
+    #[error(
+        "the client has no grant and serves no audience, so it could do nothing: name at least one with --grant or --resource-server"
+    )]
     NoGrant,
     /// No way to prove who it is.
     #[error("the client has no authentication method: name at least one with --auth-method")]
@@ -179,6 +184,11 @@ pub enum InvalidRegistration {
         "a client with the method none cannot use client_credentials (RFC 6749 §4.4): leave the grant out, or give it a secret"
     )]
     PublicClientCredentials,
+    /// RFC 7662 §2.1: whoever introspects proves who they are.
+    #[error(
+        "a client with the method none cannot introspect, for anybody can act as it: take --resource-server away, or give it a secret"
+    )]
+    PublicResourceServer,
     /// A refresh token that nothing issues.
     #[error("refresh_token alone gives no first token: add --grant password")]
     RefreshWithoutPassword,
@@ -213,7 +223,7 @@ impl Registration {
 
     /// Checks what no single flag can tell.
     pub fn check(&self) -> Result<(), InvalidRegistration> {
-        if self.grant_types.is_empty() {
+        if self.grant_types.is_empty() && self.resource_servers.is_empty() {
             return Err(InvalidRegistration::NoGrant);
         }
         if self.auth_methods.is_empty() {
@@ -226,6 +236,9 @@ impl Registration {
         // RFC 6749 §4.4: "MUST only be used by confidential clients"
         if public && self.grant_types.contains(&GrantType::ClientCredentials) {
             return Err(InvalidRegistration::PublicClientCredentials);
+        }
+        if public && !self.resource_servers.is_empty() {
+            return Err(InvalidRegistration::PublicResourceServer);
         }
         match (self.auth_methods.contains(&AuthMethod::PrivateKeyJwt), &self.jwks) {
             (true, None) => return Err(InvalidRegistration::NoKeys),
@@ -330,6 +343,16 @@ mod tests {
         let mut zero = registration(&[Password], &[Basic]);
         zero.access_ttl = Some(Ttl::ZERO);
         assert_eq!(zero.check(), Err(No::ZeroTtl));
+        let served = vec!["https://api.example".parse().expect("a URI")];
+        for (grants, method, expected) in [
+            (&[][..], Basic, Ok(())),
+            (&[Password], Basic, Ok(())),
+            (&[Password], Public, Err(No::PublicResourceServer)),
+        ] {
+            let resource_servers = served.clone();
+            let serves = Registration { resource_servers, ..registration(grants, &[method]) };
+            assert_eq!(serves.check(), expected);
+        }
         for (method, expected) in [(Basic, Ok(())), (Public, Err(No::PublicUserAddress))] {
             let trusted = Registration { trust_user_address: true, ..registration(&[Password], &[method]) };
             assert_eq!(trusted.check(), expected);

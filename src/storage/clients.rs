@@ -31,6 +31,7 @@ struct ClientRow {
     trust_user_address: i64, // 1 for yes
     jwks: Option<String>,
     dpop_bound: i64, // 1 for yes
+    resource_servers: String,
     disabled_at: Option<i64>,
     created_at: i64,
     status_index: Option<i64>,
@@ -52,7 +53,8 @@ pub async fn list(db: &Db) -> Result<Vec<Client>, StorageError> {
         db,
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                trust_user_address, jwks, dpop_bound, disabled_at, created_at, status_index, without_status
+                trust_user_address, jwks, dpop_bound, disabled_at, created_at, status_index, without_status,
+                resource_servers
          from clients order by id"
     );
     let secrets: Vec<SecretRow> = rows!(
@@ -81,7 +83,8 @@ pub async fn find(tx: &mut Tx, id: &ClientId) -> Result<Option<Client>, StorageE
         &mut *tx,
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                trust_user_address, jwks, dpop_bound, disabled_at, created_at, status_index, without_status
+                trust_user_address, jwks, dpop_bound, disabled_at, created_at, status_index, without_status,
+                resource_servers
          from clients where id = $1",
         id.as_str()
     );
@@ -108,8 +111,9 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
     execute!(
         tx,
         "insert into clients (id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
-                              disabled_at, created_at, trust_user_address, status_index, without_status, jwks, dpop_bound)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+                              disabled_at, created_at, trust_user_address, status_index, without_status,
+                              jwks, dpop_bound, resource_servers)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         client.id.as_str(),
         registration.name.as_deref(),
         joined(&registration.grant_types),
@@ -126,6 +130,7 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
         i64::from(!registration.status),
         registration.jwks.as_ref().map(JwkSet::to_json),
         i64::from(registration.dpop_bound),
+        audience_json(&registration.resource_servers),
     );
     set_secrets(tx, &client.id, &client.secrets).await
 }
@@ -137,7 +142,8 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         &mut *tx,
         "update clients set name = $2, grant_types = $3, scope = $4, audience = $5, auth_methods = $6,
                             access_ttl = $7, refresh_ttl = $8, alg = $9, trust_user_address = $10,
-                            without_status = $11, jwks = $12, dpop_bound = $13
+                            without_status = $11, jwks = $12, dpop_bound = $13,
+                            resource_servers = $14
          where id = $1",
         id.as_str(),
         registration.name.as_deref(),
@@ -152,6 +158,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         i64::from(!registration.status),
         registration.jwks.as_ref().map(JwkSet::to_json),
         i64::from(registration.dpop_bound),
+        audience_json(&registration.resource_servers),
     );
     Ok(changed == 1)
 }
@@ -259,6 +266,7 @@ impl ClientRow {
                     .transpose()
                     .map_err(StorageError::corrupt)?,
                 dpop_bound: self.dpop_bound != 0,
+                resource_servers: audience_from(&self.resource_servers)?,
             },
             secrets,
             disabled_at: self.disabled_at.map(Timestamp::from_secs),

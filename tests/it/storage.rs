@@ -107,6 +107,7 @@ fn rich_client(id: &str) -> Client {
             status: false,
             jwks: Some(JwkSet::parse(ODD_KEYS.as_bytes()).expect("a set")),
             dpop_bound: true,
+            resource_servers: vec!["https://b.example/?q='%20,\"".parse().expect("an audience")],
         },
         secrets: vec![
             secret(HashedSecret::Hmac(std::array::from_fn(|i| 255 - i as u8)), 9, None),

@@ -25,6 +25,9 @@ pub(super) struct RegistrationFlags {
     /// A resource server its tokens are for (repeatable) [default: tokens.default_audience]
     #[arg(long = "audience", value_name = "URI")]
     audiences: Vec<OrNothing<Audience>>,
+    /// An audience that it serves: it may introspect tokens for it (repeatable)
+    #[arg(long = "resource-server", value_name = "URI")]
+    resource_servers: Vec<OrNothing<Audience>>,
     /// client_secret_basic, client_secret_post, private_key_jwt or none (repeatable) [default: the first two]
     #[arg(long = "auth-method", value_name = "METHOD")]
     auth_methods: Vec<AuthMethod>,
@@ -77,6 +80,7 @@ impl RegistrationFlags {
             name,
             scope,
             audiences,
+            resource_servers,
             auth_methods,
             access_ttl,
             refresh_ttl,
@@ -90,6 +94,7 @@ impl RegistrationFlags {
         name.is_none()
             && scope.is_none()
             && audiences.is_empty()
+            && resource_servers.is_empty()
             && auth_methods.is_empty()
             && access_ttl.is_none()
             && refresh_ttl.is_none()
@@ -108,6 +113,7 @@ impl RegistrationFlags {
             grant_types: old.grant_types,
             scope: self.scope.unwrap_or(old.scope),
             audience: or_nothing::list(self.audiences).unwrap_or(old.audience),
+            resource_servers: or_nothing::list(self.resource_servers).unwrap_or(old.resource_servers),
             auth_methods: or_kept(self.auth_methods, old.auth_methods),
             access_ttl: self.access_ttl.map_or(old.access_ttl, OrNothing::into_option),
             refresh_ttl: self.refresh_ttl.map_or(old.refresh_ttl, OrNothing::into_option),

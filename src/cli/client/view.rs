@@ -48,6 +48,7 @@ pub(super) struct ClientView {
     grant_types: Vec<&'static str>,
     scope: String,
     audience: Vec<String>,
+    resource_servers: Vec<String>,
     token_endpoint_auth_methods: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_ttl: Option<String>,
@@ -75,6 +76,7 @@ impl ClientView {
             grant_types: registration.grant_types.iter().copied().map(GrantType::as_str).collect(),
             scope: registration.scope.to_string(),
             audience: registration.audience.iter().map(Audience::to_string).collect(),
+            resource_servers: registration.resource_servers.iter().map(Audience::to_string).collect(),
             token_endpoint_auth_methods: registration
                 .auth_methods
                 .iter()
@@ -179,7 +181,7 @@ mod tests {
             json!({
                 "client_id": "app", "client_secret": "gcs_x", "name": null,
                 "grant_types": ["password", "refresh_token"], "scope": "a b",
-                "audience": ["https://api.example"],
+                "audience": ["https://api.example"], "resource_servers": [],
                 "token_endpoint_auth_methods": ["client_secret_basic"],
                 "trust_user_address": false, "status": true, "dpop_bound_access_tokens": false, "enabled": true,
                 "created_at": "2023-11-14T22:13:20Z",

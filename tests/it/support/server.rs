@@ -9,6 +9,7 @@ use grantd::app::clock::Clock;
 use grantd::app::users::{NewPassword, UserChange};
 use grantd::http::tls::{CertificateFiles, ReloadingCertificate};
 use grantd::model::client::{AuthMethod, GrantType, Registration};
+use grantd::model::resource::Audience;
 use grantd::model::secret::PlainSecret;
 use grantd::model::time::{Timestamp, Ttl};
 use grantd::settings::{Settings, Sources, load};
@@ -187,7 +188,8 @@ impl TestServer {
         let registration = Registration {
             grant_types: with.grants.to_vec(),
             scope: with.scope.parse().expect("a scope"),
-            audience: with.audience.iter().map(|uri| uri.parse().expect("an audience")).collect(),
+            audience: audiences(with.audience),
+            resource_servers: audiences(with.resource_servers),
             auth_methods: with.methods.to_vec(),
             alg: with.alg.map(|alg| alg.parse().expect("an algorithm")),
             trust_user_address: with.trust_user_address,
@@ -249,6 +251,10 @@ impl TestServer {
     }
 }
 
+fn audiences(uris: &[&str]) -> Vec<Audience> {
+    uris.iter().map(|uri| uri.parse().expect("an audience")).collect()
+}
+
 /// An HTTP client that does nothing by itself.
 pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder()
@@ -265,6 +271,7 @@ pub(crate) struct ClientOf<'a> {
     pub(crate) methods: &'a [AuthMethod],
     pub(crate) scope: &'a str,
     pub(crate) audience: &'a [&'a str],
+    pub(crate) resource_servers: &'a [&'a str],
     pub(crate) alg: Option<&'a str>,
     pub(crate) trust_user_address: bool,
 }
@@ -276,6 +283,7 @@ impl ClientOf<'_> {
         methods: &[AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
         scope: "read write",
         audience: &[],
+        resource_servers: &[],
         alg: None,
         trust_user_address: false,
     };
