@@ -73,6 +73,8 @@
 //!   ([`http::server::Patience`]), and there are fewer connections than file descriptors.
 //! - **Secrets are not logged.** They are [`PlainSecret`](model::secret::PlainSecret) (prints its type) until they
 //!   are hashed, and no header, query string or body reaches a log line ([`telemetry`]).
+//! - **A verdict on a token is never kept.** [`app::access_tokens`] keeps that a text was signed by one of our keys;
+//!   whether that key, its session and its client are good, and its time is now, is judged anew each time, from memory.
 //! - **Time and randomness have one source each**: [`app::clock`] and [`app::random`]; a lint forbids others.
 //!
 //! # Known attacks and where they are prevented
@@ -106,6 +108,11 @@
 //! | a token that verifiers do not know the key of | [`signs_from`](protocol::key_schedule::signs_from) and `publish_before` ([`protocol::key_schedule`]) |
 //! | two instances rotate keys at once | compare-and-set statements and unique indexes ([`storage::signing_keys`]) |
 //! | a parameter is sent twice, or two ways of authentication | [`Params`](protocol::params::Params) and [`Presented`](protocol::client_auth::Presented) refuse them |
+//! | tokens are scanned for, or looked into by whom they are not for | [`protocol::introspection`]: callers prove who they are, and hear one and the same of whatever is not theirs |
+//! | a refresh token is shown to a resource server in the place of an access token | [`app::introspection`] tells of it to its own client only |
+//! | a signed answer of introspection is used as an access token | its `typ`, and what it leaves out ([`SignedAnswer`](protocol::introspection::SignedAnswer)) |
+//! | somebody else's session is ended with a token that was found | [`app::revoke`]: own tokens only, refused and not passed over |
+//! | a token that is bound to a key is used without it | refused as a bearer token ([`app::userinfo`]) |
 //! | another client's token, more scope, another audience | [`protocol::grants`], before anything is written |
 //! | request smuggling: two lengths, a length and chunks, signs and spaces where none belong, a bare line feed | [`http::framing`] refuses the head and the connection ends |
 //! | slow heads, slow bodies, readers that never read, more connections than descriptors | [`http::server::Patience`] and the bounds of [`http::server`] |

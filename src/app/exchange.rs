@@ -34,13 +34,21 @@ pub struct Exchange<'a> {
     pub proofs: &'a [&'a [u8]],
 }
 
-/// How long a token request may take once it is read.
+/// How long a request may take once it is read.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers a token request, in ten seconds at most.
 pub async fn exchange(app: &Arc<App>, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
-    // A database that hangs is a database that is away; a refresh that was cut off is met by the retry rule.
-    let answered = tokio::time::timeout(PATIENCE, exchange_in_the_end(app, request)).await;
+    // A refresh that was cut off is met by the retry rule.
+    in_time(app, exchange_in_the_end(app, request)).await
+}
+
+/// Gives `answer` ten seconds: a database that hangs is a database that is away.
+pub(super) async fn in_time<T>(
+    app: &App,
+    answer: impl Future<Output = Result<T, TokenError>>,
+) -> Result<T, TokenError> {
+    let answered = tokio::time::timeout(PATIENCE, answer).await;
     let answered = answered.unwrap_or_else(|_| Err(TokenError::Unavailable("no answer in time".into())));
     if let Err(TokenError::Unavailable(_)) = &answered {
         app.database.doubt();

@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of HTTP, SQL texts, the environment or terminals.
 
+pub mod access_tokens;
 pub mod audit;
 pub mod audit_chain;
 pub mod authenticate_client;
@@ -17,6 +18,7 @@ pub mod error;
 pub mod exchange;
 pub mod health;
 pub mod inspect;
+pub mod introspection;
 pub mod issue;
 mod known_families;
 mod lately;
@@ -28,6 +30,7 @@ pub mod refresh;
 pub mod reseal;
 pub mod reuse;
 pub mod revocations;
+pub mod revoke;
 pub mod revoke_token;
 pub mod roles;
 pub mod sessions;
@@ -37,6 +40,7 @@ pub mod status_lists;
 pub mod throttle;
 pub mod to_its_end;
 mod used_once;
+pub mod userinfo;
 pub mod users;
 
 use std::sync::Arc;
@@ -55,12 +59,14 @@ use crate::protocol::refresh_token::RefreshTokenKey;
 use crate::protocol::throttle::ThrottleRules;
 use crate::storage::Db;
 
+use self::access_tokens::{AccessToken, TokenDigest};
 use self::audit_chain::ChainKey;
 use self::client_secrets::SecretHasher;
 use self::clock::Clock;
 use self::database_health::DatabaseHealth;
 use self::directory::Directory;
 use self::known_families::KnownFamilies;
+use self::lately::Lately;
 use self::login_line::Lines;
 use self::revocations::Revocations;
 use self::status_indexes::StatusIndexes;
@@ -126,6 +132,8 @@ pub struct App {
     pub(crate) status_indexes: StatusIndexes,
     /// Status lists as they were last signed.
     pub(crate) status_lists: StatusLists,
+    /// Access tokens whose signature need not be computed again.
+    pub(crate) verified_tokens: Lately<TokenDigest, AccessToken>,
     /// Families as this instance left them.
     pub(crate) known_families: KnownFamilies,
     /// Held while clients and roles are read anew.

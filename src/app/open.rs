@@ -27,6 +27,7 @@ use super::database_health::DatabaseHealth;
 use super::directory::Directory;
 use super::error::AdminError;
 use super::known_families::KnownFamilies;
+use super::lately::Lately;
 use super::login_line::Lines;
 use super::revocations::Revocations;
 use super::status_indexes::StatusIndexes;
@@ -143,6 +144,7 @@ impl App {
             status_lists: StatusLists::default(),
             status_indexes: StatusIndexes::new(&key.derive(Purpose::StatusIndexes)),
             known_families: KnownFamilies::default(),
+            verified_tokens: Lately::default(),
             reloading: Mutex::default(),
             reloading_keys: Mutex::default(),
             reloading_revocations: Mutex::default(),

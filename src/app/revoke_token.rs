@@ -2,7 +2,7 @@
 //! that its client got for itself. That it has expired does not matter, for its session may go on.
 
 use crate::keys::{Expectations, NotValid, Outcome};
-use crate::model::audit::{Act, SessionsOf};
+use crate::model::audit::{Act, Actor, SessionsOf};
 use crate::model::id::{ClientId, FamilyId};
 use crate::model::secret::PlainSecret;
 use crate::model::session::RevocationReason;
@@ -12,9 +12,10 @@ use crate::protocol::refresh_token::PresentedRefreshToken;
 use crate::protocol::token_id::status_index_of;
 use crate::storage::families::Which;
 use crate::storage::revisions::{Subject, bump};
-use crate::storage::{clients, families};
+use crate::storage::{StorageError, clients, families};
 
 use super::App;
+use super::audit::AuditError;
 use super::error::AdminError;
 
 /// What a token stood for.
@@ -38,12 +39,12 @@ impl App {
             let why =
                 "no session of this server has such a refresh token (or it was deleted a day after its end)";
             let family = genuine.ok_or_else(|| AdminError::ForeignToken(why.to_owned()))?;
-            return self.end_session(family.id).await;
+            return self.end_session(family.id, RevocationReason::Operator, &self.actor).await;
         }
         let (index, client) = self.index_of_access_token(token.expose())?;
         match families::find_by_status_index(&self.db, index).await? {
-            Some(family) => self.end_session(family).await,
-            None => self.end_client_tokens(index, client).await,
+            Some(family) => self.end_session(family, RevocationReason::Operator, &self.actor).await,
+            None => self.end_client_tokens(index, client, &self.actor).await,
         }
     }
 
@@ -66,18 +67,29 @@ impl App {
         Ok((index, client.ok_or_else(|| AdminError::ForeignToken("its client_id is none".into()))?))
     }
 
-    async fn end_session(&self, id: FamilyId) -> Result<RevokedToken, AdminError> {
-        let reason = RevocationReason::Operator;
+    /// Ends a session; who comes second finds it over, and nothing to write down.
+    pub(super) async fn end_session<E: From<StorageError> + From<AuditError>>(
+        &self,
+        id: FamilyId,
+        reason: RevocationReason,
+        actor: &Actor,
+    ) -> Result<RevokedToken, E> {
         let mut tx = self.db.begin().await?;
         if families::revoke(&mut tx, Which::Family(id), reason, self.clock.now()).await? == 0 {
             tx.rollback().await?;
             return Ok(RevokedToken::Over);
         }
-        self.commit(tx, &[Act::SessionRevoked(SessionsOf::One(id), 1, reason)]).await?;
+        self.commit_as(actor, tx, &[Act::SessionRevoked(SessionsOf::One(id), 1, reason)]).await?;
         Ok(RevokedToken::Session(id))
     }
 
-    async fn end_client_tokens(&self, index: StatusIndex, id: ClientId) -> Result<RevokedToken, AdminError> {
+    /// Retires the index that all tokens carry which a client got for itself, if it is still the client's.
+    pub(super) async fn end_client_tokens<E: From<StorageError> + From<AuditError>>(
+        &self,
+        index: StatusIndex,
+        id: ClientId,
+        actor: &Actor,
+    ) -> Result<RevokedToken, E> {
         let mut tx = self.db.begin().await?;
         // First, so that of two who do this at once the second finds it done.
         bump(&mut tx, Subject::Clients).await?;
@@ -89,7 +101,7 @@ impl App {
         }
         let fresh = self.fresh_status_index(&mut tx).await?;
         clients::cut_off(&mut tx, &id, fresh, self.clock.now()).await?;
-        self.commit(tx, &[Act::ClientTokensRevoked(id.clone())]).await?;
+        self.commit_as(actor, tx, &[Act::ClientTokensRevoked(id.clone())]).await?;
         Ok(RevokedToken::Client(id))
     }
 }

@@ -17,7 +17,8 @@ where
     let (here, caller) = watch::channel(());
     let ended = tokio::spawn(work(Caller(caller)).in_current_span()).await;
     drop(here);
-    ended.unwrap_or_else(|error| Err(TokenError::Internal(format!("a login broke off: {error}"))))
+    ended
+        .unwrap_or_else(|error| Err(TokenError::Internal(format!("work that was to end broke off: {error}"))))
 }
 
 /// Whoever waits for the work.

@@ -3,10 +3,11 @@
 
 use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, ALLOW, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{ALLOW, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
+use super::accept::Wish;
 use super::pages::html;
 use super::root_span::request_id;
 use super::views::{ErrorPage, NotFoundPage};
@@ -44,12 +45,8 @@ pub(super) async fn only_get(request: HttpRequest) -> HttpResponse {
 
 /// A browser names `text/html`; a program that takes anything gets JSON.
 fn wants_html(request: &HttpRequest) -> bool {
-    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    accept.split(',').any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let html = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("text/html"));
-        html && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
+    let html = Wish::of(request, "text/html");
+    html.named && html.quality > 0
 }
 
 /// No answer is to be guessed at.

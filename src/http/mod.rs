@@ -1,5 +1,6 @@
 //! The HTTP door: bytes in, protocol types out, and back. Which path leads where is said here and nowhere else.
 
+mod accept;
 pub mod client_address;
 mod client_request;
 mod connection;
@@ -11,14 +12,17 @@ pub mod form;
 pub mod framing;
 mod guarded_stream;
 mod health;
+mod introspect;
 mod oauth_answer;
 mod pages;
+mod revoke;
 pub mod root_span;
 pub mod server;
 mod state;
 pub mod tls;
 mod token;
 mod transport;
+mod userinfo;
 pub mod views;
 
 use actix_web::web::{self, Data, ServiceConfig};
@@ -41,6 +45,25 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
                         .wrap(cors::endpoints(state.allowed_origins()))
                         .route(web::post().to(token::token))
                         .default_service(web::to(token::wrong_method)),
+                )
+                .service(
+                    web::resource(format!("{prefix}/introspect"))
+                        .wrap(cors::endpoints(state.allowed_origins()))
+                        .route(web::post().to(introspect::introspection))
+                        .default_service(web::to(introspect::wrong_method)),
+                )
+                .service(
+                    web::resource(format!("{prefix}/revoke"))
+                        .wrap(cors::endpoints(state.allowed_origins()))
+                        .route(web::post().to(revoke::revocation))
+                        .default_service(web::to(revoke::wrong_method)),
+                )
+                .service(
+                    web::resource(format!("{prefix}/userinfo"))
+                        .wrap(cors::endpoints(state.allowed_origins()))
+                        .route(web::get().to(userinfo::user))
+                        .route(web::post().to(userinfo::user))
+                        .default_service(web::to(userinfo::wrong_method)),
                 )
                 .service(
                     get(format!("{prefix}{}", documents::JWKS), web::to(documents::jwks))

@@ -45,15 +45,20 @@ pub(super) fn refused(
     }
     let mut response = answer.respond_to(request);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    add_retry_after(&mut response, error);
+    if *error == TokenError::Method {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+    }
+    uncached(response)
+}
+
+/// Says when to come back, where waiting helps.
+pub(super) fn add_retry_after(response: &mut HttpResponse, error: &TokenError) {
     if let Some(retry_after) = error.retry_after() {
         // RFC 9110 §10.2.3: whole seconds; rounded up, so that who waits that long is let in.
         let seconds = retry_after.as_millis().div_ceil(1000).max(1);
         response.headers_mut().insert(RETRY_AFTER, (seconds as u64).into());
     }
-    if *error == TokenError::Method {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
-    }
-    uncached(response)
 }
 
 /// RFC 6749 §5.1: both headers on every answer that may hold a token, and errors are no exception.

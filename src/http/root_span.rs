@@ -169,8 +169,15 @@ fn level(route: &str, status: StatusCode) -> Level {
         (StatusCode::SERVICE_UNAVAILABLE, false) => Level::WARN,
         (status, _) if status.is_server_error() => Level::ERROR,
         (_, true) => Level::DEBUG,
+        (status, false) if status.is_success() && is_asked_per_request(route) => Level::DEBUG,
         (_, false) => Level::INFO,
     }
+}
+
+/// What a resource server may ask for each request that it gets itself. It decides nothing and changes nothing, and its
+/// lines would bury those that do; a caller that is refused is told at info.
+fn is_asked_per_request(route: &str) -> bool {
+    route.ends_with("/introspect")
 }
 
 /// Documents and pages that machines fetch all day, and whose answer is no decision.
@@ -430,6 +437,10 @@ mod tests {
             ("/token", 503, Level::WARN),
             ("/token", 500, Level::ERROR),
             ("/revoke", 200, Level::INFO),
+            ("/tenant/introspect", 200, Level::DEBUG),
+            ("/introspect", 401, Level::INFO),
+            ("/introspect", 503, Level::WARN),
+            ("/userinfo", 200, Level::INFO),
             (UNMATCHED, 404, Level::INFO),
             ("/.well-known/jwks.json", 200, Level::DEBUG),
             ("/.well-known/jwks.json", 500, Level::ERROR),

@@ -98,9 +98,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// A browser can follow only what answers GET.
+    /// A browser can follow only what answers GET, and what takes POST as well wants to know who asks.
     fn is_link(&self) -> bool {
-        self.method.split(", ").any(|method| method == "GET")
+        self.method == "GET"
     }
 
     /// The address in two parts: the issuer, which all of them share, and the rest.
@@ -258,7 +258,7 @@ mod tests {
         let page = home().render();
 
         assert!(page.contains(r#"href="https://auth.example.com/.well-known/jwks.json""#));
-        assert!(page.contains(r#"href="https://auth.example.com/userinfo""#));
+        assert!(!page.contains(r#"href="https://auth.example.com/userinfo""#));
         assert!(!page.contains(r#"href="https://auth.example.com/token""#));
     }
 

@@ -41,4 +41,4 @@ pub use ring::{KeyRing, PublishedKey};
 pub use root_key::{Purpose, RootKey};
 pub use sealing::{SealError, Sealer, Unsealable};
 pub use signing::{KeyError, SigningKey};
-pub use verification::{Check, Expectations, Inspection, NotValid, Outcome};
+pub use verification::{Check, Expectations, Genuine, Inspection, NotValid, Outcome, Proof};

@@ -4,11 +4,9 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use super::jwks::JwksDocument;
 use super::signing::SigningKey;
-use super::verification::{self, Expectations, Inspection, NotValid};
+use super::verification::{self, Expectations, Genuine, Inspection, NotValid, Proof};
 use crate::model::key::{KeyState, SigningAlgorithm, SigningKeyInfo};
 use crate::model::time::Timestamp;
 
@@ -105,12 +103,23 @@ impl KeyRing {
         &self.jwks
     }
 
-    /// The claims of an access token, if everything about it holds.
+    /// An access token, if everything about it holds, to be kept: what does not change is not looked at twice.
     ///
     /// # Errors
     /// The first thing that does not hold. Nothing of a token that fails is ever returned.
-    pub fn verify(&self, jwt: &str, expected: &Expectations<'_>) -> Result<Map<String, Value>, NotValid> {
-        self.inspect(jwt, expected).into_claims()
+    pub fn verify(&self, jwt: &str, expected: &Expectations<'_>) -> Result<Genuine, NotValid> {
+        let mut signer = None;
+        let find = |kid: &str| {
+            signer = self.find(kid).map(|published| published.key.as_ref());
+            signer
+        };
+        let claims = verification::inspect(jwt, expected, find).into_claims()?;
+        Genuine::new(claims, signer.ok_or(NotValid::NoKid)?)
+    }
+
+    /// Whether the key that a token was verified with is still published, and for the same algorithm.
+    pub fn stands_by(&self, proof: &Proof) -> bool {
+        self.find(proof.kid.as_str()).is_some_and(|published| published.key.algorithm() == proof.algorithm)
     }
 
     /// Everything that holds and does not hold of an access token, for a person to read.
@@ -131,7 +140,7 @@ const fn rank(state: KeyState) -> u8 {
 mod tests {
     use jsonwebtoken::jwk::JwkSet;
     use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-    use serde_json::json;
+    use serde_json::{Map, Value, json};
 
     use super::*;
     use crate::model::time::Timestamp;

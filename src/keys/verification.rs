@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::jws::{Malformed, Parts};
 use super::signing::SigningKey;
-use crate::model::key::{ACCESS_TOKEN_TYP, SigningAlgorithm};
+use crate::model::key::{ACCESS_TOKEN_TYP, Kid, SigningAlgorithm};
 use crate::model::strict_json;
 use crate::model::time::{Timestamp, Ttl};
 
@@ -127,6 +127,54 @@ impl std::fmt::Display for Shown {
 impl std::fmt::Debug for Shown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// An access token about which everything held when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Genuine {
+    /// The claims; those of RFC 9068 §2.2 are all there.
+    pub claims: Map<String, Value>,
+    /// What to ask again where the token is kept.
+    pub proof: Proof,
+}
+
+/// What of a genuine token changes with time, to be kept in place of a second look at its signature: whether
+/// [its time is now](Proof::is_current), and whether [the keys of now](super::KeyRing::stands_by) stand by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    pub(super) kid: Kid,
+    pub(super) algorithm: SigningAlgorithm,
+    expires_at: Timestamp,
+    not_before: Option<Timestamp>,
+}
+
+impl Genuine {
+    /// Claims that hold, of a token that `key` has signed.
+    pub(super) fn new(claims: Map<String, Value>, key: &SigningKey) -> Result<Self, NotValid> {
+        let proof = Proof {
+            kid: key.kid().clone(),
+            algorithm: key.algorithm(),
+            expires_at: time(&claims, "exp").ok_or(NotValid::Malformed("exp"))?,
+            not_before: time(&claims, "nbf"),
+        };
+        Ok(Self { claims, proof })
+    }
+}
+
+impl Proof {
+    /// Whether the token is good at `now`, by this clock and no other.
+    ///
+    /// # Errors
+    /// If its time is over, or has not come.
+    pub fn is_current(&self, now: Timestamp) -> Result<(), NotValid> {
+        if now >= self.expires_at {
+            return Err(NotValid::Expired(self.expires_at));
+        }
+        match self.not_before {
+            Some(nbf) if now < nbf => Err(NotValid::NotYet(nbf)),
+            _ => Ok(()),
+        }
     }
 }
 

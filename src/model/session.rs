@@ -16,6 +16,8 @@ pub enum RevocationReason {
     ReuseUnrecorded,
     /// An operator ended it.
     Operator,
+    /// Its client gave a token of it back (RFC 7009).
+    Client,
     /// Its user was switched off.
     UserDisabled,
     /// Its client was switched off.
@@ -26,10 +28,11 @@ pub enum RevocationReason {
 
 impl RevocationReason {
     /// Every reason, to read one back from the database.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Reuse,
         Self::ReuseUnrecorded,
         Self::Operator,
+        Self::Client,
         Self::UserDisabled,
         Self::ClientDisabled,
         Self::PasswordChanged,
@@ -41,6 +44,7 @@ impl RevocationReason {
             Self::Reuse => "reuse",
             Self::ReuseUnrecorded => "reuse_unrecorded",
             Self::Operator => "operator",
+            Self::Client => "client",
             Self::UserDisabled => "user_disabled",
             Self::ClientDisabled => "client_disabled",
             Self::PasswordChanged => "password_changed",

@@ -93,6 +93,9 @@ pub enum ClientAuthFailure {
     /// The secret is wrong, expired or missing.
     #[error("wrong client secret")]
     Secret,
+    /// RFC 7662 §2.1: introspection is for clients that prove who they are.
+    #[error("a public client may not introspect")]
+    Public,
     /// The client is not registered for the method it used.
     #[error("the client is not registered for this authentication method")]
     Method,
@@ -183,6 +186,9 @@ pub enum TokenError {
     /// The grant itself is no good.
     #[error("{0}")]
     Grant(GrantFailure),
+    /// RFC 7009 §2.1: a client may give back what it was given, and nothing else.
+    #[error("the token was issued to another client")]
+    OtherClientsToken,
     /// The scope is malformed.
     #[error("the scope is malformed")]
     MalformedScope,
@@ -285,6 +291,9 @@ impl TokenError {
                 400,
                 "The refresh token is invalid, expired, revoked or was issued to another client or key.",
             ),
+            Self::OtherClientsToken => {
+                (Code::InvalidGrant, 400, "The token was issued to another client, so it was not revoked.")
+            }
             Self::MalformedScope => (
                 Code::InvalidScope,
                 400,
@@ -354,6 +363,7 @@ const fn missing_sentence(name: &str) -> &'static str {
         b"username" => "The parameter username is missing.",
         b"password" => "The parameter password is missing.",
         b"refresh_token" => "The parameter refresh_token is missing.",
+        b"token" => "The parameter token is missing.",
         b"client_id" => "The parameter client_id is missing.",
         _ => "A required parameter is missing.",
     }

@@ -5,12 +5,14 @@
 
 pub mod access_token;
 pub mod audience;
+pub mod bearer;
 pub mod client_assertion;
 pub mod client_auth;
 pub mod dpop;
 pub mod dpop_nonce;
 pub mod error;
 pub mod grants;
+pub mod introspection;
 pub mod key_schedule;
 pub mod metadata;
 pub mod oxide;
@@ -25,3 +27,4 @@ pub mod token_id;
 pub mod token_request;
 pub mod token_response;
 pub mod user_address;
+pub mod userinfo;

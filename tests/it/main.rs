@@ -5,6 +5,7 @@
 
 mod audit;
 mod audit_commands;
+mod beside_token;
 mod clock_jumps;
 mod crashes;
 mod cross_origin;
@@ -21,6 +22,8 @@ mod hostile_heads;
 mod hostile_logs;
 mod incidents;
 mod instances;
+mod introspection;
+mod introspection_signed;
 mod known_families;
 mod login_storm;
 mod many_connections;
@@ -39,6 +42,7 @@ mod refresh_model;
 mod requests;
 mod reseal;
 mod revocations;
+mod revoke;
 mod rolling_restart;
 mod rules;
 mod signing_keys;
@@ -63,6 +67,7 @@ mod tidy;
 mod tls;
 mod token_endpoint;
 mod user_address;
+mod userinfo;
 mod verifiers;
 
 fn main() -> std::process::ExitCode {
@@ -71,6 +76,7 @@ fn main() -> std::process::ExitCode {
     support::runner::run([
         audit::trials(),
         audit_commands::trials(),
+        beside_token::trials(),
         clock_jumps::trials(),
         crashes::trials(),
         cross_origin::trials(),
@@ -87,6 +93,8 @@ fn main() -> std::process::ExitCode {
         hostile_logs::trials(),
         incidents::trials(),
         instances::trials(),
+        introspection::trials(),
+        introspection_signed::trials(),
         known_families::trials(),
         login_storm::trials(),
         many_connections::trials(),
@@ -105,6 +113,7 @@ fn main() -> std::process::ExitCode {
         requests::trials(),
         reseal::trials(),
         revocations::trials(),
+        revoke::trials(),
         rolling_restart::trials(),
         rules::trials(),
         signing_keys::trials(),
@@ -129,6 +138,7 @@ fn main() -> std::process::ExitCode {
         tls::trials(),
         token_endpoint::trials(),
         user_address::trials(),
+        userinfo::trials(),
         verifiers::trials(),
     ])
 }

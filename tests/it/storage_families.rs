@@ -134,7 +134,11 @@ async fn a_family_reads_back_as_it_was_written(database: TestDatabase) {
         let alone = users::find(&db, expected.user_id).await.expect("readable").expect("there");
         assert_eq!(format!("{user:?}"), format!("{alone:?}"));
         assert_eq!(users_revision, 0);
+        let of_index = families::find_by_status_index(&db, expected.status_index).await.expect("readable");
+        assert_eq!(of_index, Some(expected.id));
     }
+    let nobodys = status_index(999);
+    assert_eq!(families::find_by_status_index(&db, nobodys).await.expect("readable"), None);
     // Revoked with each reason there is, it still reads back.
     for (number, reason) in (10..).zip(RevocationReason::ALL) {
         assert!(write!(db, families::insert(&family(number, "app", 1))).expect("inserted"));

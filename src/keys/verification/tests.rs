@@ -94,7 +94,7 @@ fn a_good_token_of_each_algorithm_holds_in_every_check() {
         let all = ["form", "header", "type", "key", "algorithm", "signature"];
         assert_eq!(names, [&all[..], &["required claims", "issuer", "not expired", "issued"]].concat());
         let read = ring(&[&key]).verify(&token, &expected()).expect("valid");
-        assert_eq!(Value::Object(read), claims());
+        assert_eq!(Value::Object(read.claims), claims());
     }
 }
 
@@ -285,6 +285,38 @@ fn time_is_judged_by_the_clock_that_was_handed_in_to_the_second() {
     assert_eq!(at((NOW + 10) * 1000), Ok(()));
     assert_eq!(at((NOW + 600) * 1000 - 1), Ok(()));
     assert_eq!(at((NOW + 600) * 1000), Err(NotValid::Expired(time(NOW + 600))));
+}
+
+#[test]
+fn what_is_kept_of_a_token_is_judged_by_the_clock_and_the_keys_of_now() {
+    let key = key(SigningAlgorithm::EdDsa);
+    let other = self::key(SigningAlgorithm::EdDsa);
+    let token = key.sign(ACCESS_TOKEN_TYP, &with("nbf", json!(NOW + 10))).expect("signed");
+    let early = Expectations { clock_skew: Ttl::from_secs(60), ..expected() };
+
+    let proof = ring(&[&key]).verify(&token, &early).expect("let in early").proof;
+
+    let time = Timestamp::from_secs;
+    let at = |millis: i64| proof.is_current(Timestamp::from_millis(millis));
+    assert_eq!(at((NOW + 10) * 1000 - 1), Err(NotValid::NotYet(time(NOW + 10))), "no skew once it is kept");
+    assert_eq!(at((NOW + 10) * 1000), Ok(()));
+    assert_eq!(at((NOW + 600) * 1000 - 1), Ok(()));
+    assert_eq!(at((NOW + 600) * 1000), Err(NotValid::Expired(time(NOW + 600))));
+    assert!(ring(&[&other, &key]).stands_by(&proof));
+    assert!(!ring(&[&other]).stands_by(&proof), "its key was retired");
+}
+
+#[test]
+fn a_key_that_serves_another_algorithm_now_does_not_stand_by_what_it_signed() {
+    let (rs256, pkcs8) = SigningKey::generate(SigningAlgorithm::Rs256).expect("made");
+    let rs256 = Arc::new(rs256);
+    let ps256 = Arc::new(SigningKey::parse(SigningAlgorithm::Ps256, &pkcs8).expect("the same key"));
+    let token = rs256.sign(ACCESS_TOKEN_TYP, &claims()).expect("signed");
+
+    let proof = ring(&[&rs256]).verify(&token, &expected()).expect("valid").proof;
+
+    assert!(ring(&[&rs256]).stands_by(&proof));
+    assert!(!ring(&[&ps256]).stands_by(&proof));
 }
 
 #[test]

@@ -205,6 +205,12 @@ impl TestServer {
         made.secret.expect("a confidential client").expose().to_owned()
     }
 
+    /// Registers a client that does nothing but serve these audiences, and gives its secret.
+    pub(crate) async fn resource_server(&self, id: &str, resource_servers: &[&str]) -> String {
+        let made = self.client(id, ClientOf { grants: &[], resource_servers, ..ClientOf::ANY }).await;
+        made.secret.expect("a confidential client").expose().to_owned()
+    }
+
     /// Registers a user with [`PASSWORD`].
     pub(crate) async fn user(&self, username: &str, roles: &[&str]) {
         let change = UserChange {
@@ -230,8 +236,24 @@ impl TestServer {
 
     /// Sends a form to `/token` with HTTP Basic.
     pub(crate) async fn token_as(&self, client: (&str, &str), form: &[(&str, &str)]) -> Answer {
-        let request = self.http.post(format!("{}/token", self.url)).basic_auth(client.0, Some(client.1));
+        self.post_as("/token", client, form).await
+    }
+
+    /// Sends a form to `path` with HTTP Basic.
+    pub(crate) async fn post_as(&self, path: &str, client: (&str, &str), form: &[(&str, &str)]) -> Answer {
+        let request = self.http.post(format!("{}{path}", self.url)).basic_auth(client.0, Some(client.1));
         Answer::of(request.form(form).send().await.expect("an answer")).await
+    }
+
+    /// Asks as `client` what `token` is worth.
+    pub(crate) async fn introspect(&self, client: (&str, &str), token: &str) -> Answer {
+        self.post_as("/introspect", client, &[("token", token)]).await
+    }
+
+    /// Asks with `token` who its user is.
+    pub(crate) async fn userinfo(&self, token: &str) -> Answer {
+        let request = self.http.get(format!("{}/userinfo", self.url)).bearer_auth(token);
+        Answer::of(request.send().await.expect("an answer")).await
     }
 
     /// Logs `username` in.
