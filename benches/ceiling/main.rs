@@ -12,7 +12,7 @@
 //! builds; `BENCH_DIR` names another place, which should be a disk and not memory.
 //!
 //! `-- --milliseconds 1000 --rounds 5 --only refresh,password` : a window's length, how many of each side, and which
-//! of client_credentials, documents, refresh, postgres, password, footprint, workers and flat.
+//! of client_credentials, documents, introspection, refresh, postgres, password, footprint, workers and flat.
 //!
 //! The picture is written to `target/ceiling.svg`: bars are ratios, the black strokes their targets.
 
@@ -33,6 +33,7 @@ mod report;
 #[expect(dead_code, reason = "other benches use the rest")]
 #[path = "../rig/mod.rs"]
 mod rig;
+mod verifies;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,9 +55,10 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// What `--only` may name, and what measures it.
 type Part = (&'static str, fn(&mut Bench));
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("client_credentials", Bench::client_credentials),
     ("documents", Bench::documents),
+    ("introspection", Bench::introspection),
     ("refresh", Bench::refresh),
     ("postgres", Bench::refresh_on_postgres),
     ("password", Bench::password),

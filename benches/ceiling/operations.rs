@@ -17,10 +17,11 @@ use super::postgres::Postgres;
 use super::programs::Ceiling;
 use super::quiet::{Quiet, Watch, median};
 use super::report::{Line, Target, tell};
+use super::verifies::RawVerifies;
 use crate::rig::figures::{Durations, ms};
 use crate::rig::grantd::{House, Served};
 use crate::rig::neighbours::write_login;
-use crate::rig::wire::{Wire, member, write_token_request};
+use crate::rig::wire::{Wire, member, write_form, write_token_request};
 
 const WARM: Duration = Duration::from_millis(200);
 /// Connections of the load where it is to be as much as fits.
@@ -70,6 +71,28 @@ impl Bench {
             let mut theirs = Load::of(ceiling.address, MANY, &[read(path)]);
             let compared = self.compare(&mut ours, &mut theirs);
             self.tell(&compared, &format!("{name}, {length} bytes"), 0.92);
+        }
+        served.stop();
+    }
+
+    /// Tokens that are asked about again and again, as by a service whose callers come with each for a while, and tokens
+    /// that are all new to the server.
+    pub(crate) fn introspection(&mut self) {
+        let house = House::new(&[]);
+        let basic = house.client("app");
+        let served = self.cores.on_server(|| house.serve());
+        let mut wire = Wire::to(served.address);
+        // More than the server keeps verified.
+        let questions: Vec<Vec<u8>> = (0..20_000).map(|_| question(&mut wire, &basic)).collect();
+        let mut raw = None;
+        for (name, some, least) in [("again", &questions[..100], 0.70), ("ever new", &questions[..], 0.30)] {
+            let length = some[0].len();
+            let raw = raw.get_or_insert_with(|| RawVerifies::of_length(length));
+            let mut ours = Load::of(served.address, MANY, some);
+            let compared = self.rounds.compare(&mut || drive(&mut ours, self.window), &mut || {
+                Ok(Driven { rate: self.cores.on_server(|| raw.rate(self.window)), ..Driven::default() })
+            });
+            self.tell(&compared, &format!("introspection, {name}"), least);
         }
         served.stop();
     }
@@ -288,6 +311,15 @@ fn login(basic: &str, user: u32) -> Vec<u8> {
 fn client_credentials(basic: &str) -> Vec<u8> {
     let mut request = Vec::new();
     write_token_request(&mut request, basic, "grant_type=client_credentials");
+    request
+}
+
+/// What asks about a new token.
+fn question(wire: &mut Wire, basic: &str) -> Vec<u8> {
+    let answer = wire.ask(&client_credentials(basic)).expect("a token");
+    let token = member(wire.body(answer), "access_token").expect("a token");
+    let mut request = Vec::new();
+    write_form(&mut request, "/introspect", basic, &format!("token={token}"));
     request
 }
 

@@ -107,12 +107,17 @@ fn unreadable() -> Error {
 
 /// A POST of a form to `/token`, in `request`, by a client that authenticates with HTTP Basic.
 pub(crate) fn write_token_request(request: &mut Vec<u8>, basic: &str, form: &str) {
+    write_form(request, "/token", basic, form);
+}
+
+/// The same to any path.
+pub(crate) fn write_form(request: &mut Vec<u8>, path: &str, basic: &str, form: &str) {
     request.clear();
     let length = form.len();
     // Writing into memory does not fail.
     let _ = write!(
         request,
-        "POST /token HTTP/1.1\r\nHost: grantd\r\nAuthorization: {basic}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: grantd\r\nAuthorization: {basic}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{form}"
     );
 }
