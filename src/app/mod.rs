@@ -33,6 +33,7 @@ pub mod revocations;
 pub mod revoke;
 pub mod revoke_token;
 pub mod roles;
+mod rotations;
 pub mod sessions;
 pub mod signing_keys;
 pub(crate) mod status_indexes;
@@ -69,6 +70,7 @@ use self::known_families::KnownFamilies;
 use self::lately::Lately;
 use self::login_line::Lines;
 use self::revocations::Revocations;
+use self::rotations::Rotations;
 use self::status_indexes::StatusIndexes;
 use self::status_lists::StatusLists;
 use self::throttle::AccountHasher;
@@ -136,6 +138,8 @@ pub struct App {
     pub(crate) verified_tokens: Lately<TokenDigest, AccessToken>,
     /// Families as this instance left them.
     pub(crate) known_families: KnownFamilies,
+    /// Refreshes that wait to be written.
+    pub(crate) rotations: Rotations,
     /// Held while clients and roles are read anew.
     pub(crate) reloading: Mutex<()>,
     /// Held while keys are read anew.

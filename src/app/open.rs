@@ -30,6 +30,7 @@ use super::known_families::KnownFamilies;
 use super::lately::Lately;
 use super::login_line::Lines;
 use super::revocations::Revocations;
+use super::rotations::Rotations;
 use super::status_indexes::StatusIndexes;
 use super::status_lists::StatusLists;
 use super::throttle::AccountHasher;
@@ -145,6 +146,7 @@ impl App {
             status_indexes: StatusIndexes::new(&key.derive(Purpose::StatusIndexes)),
             known_families: KnownFamilies::default(),
             verified_tokens: Lately::default(),
+            rotations: Rotations::default(),
             reloading: Mutex::default(),
             reloading_keys: Mutex::default(),
             reloading_revocations: Mutex::default(),

@@ -15,7 +15,7 @@ use crate::protocol::refresh_family::{PUBLIC_RETRIES, Presenter};
 use crate::protocol::refresh_token::PresentedRefreshToken;
 use crate::protocol::token_request::Wish;
 use crate::protocol::token_response::TokenResponse;
-use crate::storage::families::{Moved, Owned, Retried};
+use crate::storage::families::{Owned, Retried};
 use crate::storage::{StorageError, Tx, families};
 
 use super::App;
@@ -24,6 +24,7 @@ use super::dpop::Proven;
 use super::exchange::{PATIENCE, network_of};
 use super::issue::{Issue, issue};
 use super::reuse::end_family;
+use super::rotations::{Wanted, rotate};
 
 /// How often a decision is made anew because the family changed between reading and writing. Each change moves the
 /// family on, so that three rounds see every standing there is.
@@ -118,15 +119,16 @@ pub(super) async fn refresh(
                     ..(*owned).clone()
                 };
                 let answer = hand_out(app, authenticated, (&owned, family.generation + 1), granted, jkt);
-                let (id, generation) = (family.id, family.generation);
-                let (idle_ttl, source) = (app.policy.families.idle_ttl, source.clone());
-                let rotate = move |mut tx: Tx| async move {
-                    let moved =
-                        Moved { source: &source, jkt: binding.as_deref(), idle_ttl, now, users_revision };
-                    let (won, answer) = join(families::rotate(&mut tx, id, generation, moved), answer).await;
-                    (tx, won.map(|won| won.then_some(answer)))
+                let wanted = Wanted {
+                    id: family.id,
+                    generation: family.generation,
+                    source: source.clone(),
+                    jkt: binding,
+                    idle_ttl: app.policy.families.idle_ttl,
+                    now,
+                    users_revision,
                 };
-                let answer = decide_by(app, rotate).await?;
+                let answer = rotate(app, wanted).beside(answer).await?;
                 if answer.is_some() {
                     app.known_families.keep(moved);
                 }

@@ -1,7 +1,7 @@
 //! What can go wrong with the database, sorted by what the caller can do about it.
 
 /// A failed database operation.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StorageError {
     /// The database is away, locked, full, read-only or damaged. Unless a commit was under way nothing was changed.
     #[error("the database is not available: {0}; try again when it is back")]

@@ -157,7 +157,7 @@ pub async fn list(
         Which::BegunBefore(time) => rows!(
             on,
             FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source,
+            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
                     strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
                     revoked_reason
              from families where auth_time < $2 and expires_at > $1 order by auth_time desc, id",

@@ -21,6 +21,7 @@ pub mod revisions;
 pub mod revocations;
 pub mod roles;
 pub mod root_keys;
+pub mod rotations;
 pub mod signing_keys;
 pub mod sqlite_file;
 pub mod used_ids;

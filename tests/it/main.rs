@@ -57,6 +57,7 @@ mod storage_families;
 mod storage_keys;
 mod storage_logins;
 mod storage_revocations;
+mod storage_rotations;
 mod storage_used_ids;
 mod support;
 mod support_works;
@@ -128,6 +129,7 @@ fn main() -> std::process::ExitCode {
         storage_keys::trials(),
         storage_logins::trials(),
         storage_revocations::trials(),
+        storage_rotations::trials(),
         storage_used_ids::trials(),
         support_works::trials(),
         throttle::trials(),

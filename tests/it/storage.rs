@@ -421,6 +421,7 @@ fn every_public_function_of_the_storage_is_in_the_suite() {
         include_str!("storage_keys.rs"),
         include_str!("storage_logins.rs"),
         include_str!("storage_revocations.rs"),
+        include_str!("storage_rotations.rs"),
         include_str!("storage_used_ids.rs"),
     ];
     let suite = suite.concat();

@@ -32,9 +32,9 @@ trials! {
     ],
 }
 
-const NEVER_IDLE: Ttl = Ttl::from_secs(u32::MAX);
+pub(crate) const NEVER_IDLE: Ttl = Ttl::from_secs(u32::MAX);
 
-fn moved(source: &str, idle_ttl: Ttl, now: Timestamp) -> Moved<'_> {
+pub(crate) fn moved(source: &str, idle_ttl: Ttl, now: Timestamp) -> Moved<'_> {
     Moved { source, jkt: None, idle_ttl, now, users_revision: None }
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn with(database: &TestDatabase, all: &[Family]) -> Db {
     db
 }
 
-async fn find(db: &Db, number: u8) -> Family {
+pub(crate) async fn find(db: &Db, number: u8) -> Family {
     families::find(db, family_id(number)).await.expect("readable").expect("there")
 }
 
