@@ -39,8 +39,8 @@ pub(crate) struct AccessToken {
     pub(super) audience: Box<[Box<str>]>,
     /// What it allows: names separated by single spaces.
     pub(super) scope: Box<str>,
-    /// Whether it is good only together with a proof that its holder has a key (RFC 9449 §6).
-    pub(super) is_bound: bool,
+    /// The thumbprint of the key whose holder alone it is good for (RFC 9449 §6).
+    pub(super) jkt: Option<Box<str>>,
     /// What introspection says of it while it is live.
     pub(super) introspection: Box<str>,
 }
@@ -117,7 +117,7 @@ impl AccessToken {
             user_id,
             audience,
             scope: claims.get("scope").and_then(Value::as_str).unwrap_or_default().into(),
-            is_bound: claims.contains_key("cnf"),
+            jkt: bound_to(&claims)?,
             introspection: active_access_token(&claims).into(),
             proof,
         })
@@ -127,6 +127,13 @@ impl AccessToken {
     fn bytes(&self) -> usize {
         size_of::<Self>() + 4 * self.introspection.len()
     }
+}
+
+/// What is bound in a way that is not known here is good for nobody.
+fn bound_to(claims: &Map<String, Value>) -> Result<Option<Box<str>>, NotValid> {
+    let Some(cnf) = claims.get("cnf") else { return Ok(None) };
+    let jkt = cnf.get("jkt").and_then(Value::as_str).ok_or(NotValid::Malformed("cnf"))?;
+    Ok(Some(jkt.into()))
 }
 
 fn parsed<T: std::str::FromStr>(claims: &Map<String, Value>, name: &'static str) -> Result<T, NotValid> {

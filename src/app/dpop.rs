@@ -5,9 +5,9 @@
 
 use crate::keys::public_keys::thumbprint;
 use crate::keys::{CompactJws, VerifyingKey};
-use crate::model::jwk::PROOF_ALGORITHMS;
 use crate::model::time::Ttl;
-use crate::protocol::dpop::{self, Expected, InvalidProof, Nonce};
+use crate::protocol::bearer::Scheme;
+use crate::protocol::dpop::{self, Expected, InvalidProof, Nonce, Refused};
 use crate::protocol::error::TokenError;
 use crate::storage::StorageError;
 
@@ -42,15 +42,6 @@ impl Proven {
     }
 }
 
-/// How an access token is presented, RFC 6750 §2.1 and RFC 9449 §7.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// `Authorization: Bearer`.
-    Bearer,
-    /// `Authorization: DPoP`.
-    Dpop,
-}
-
 /// A request for something that an access token gives access to.
 #[derive(Clone, Copy, Debug)]
 pub struct ResourceRequest<'a> {
@@ -66,43 +57,6 @@ pub struct ResourceRequest<'a> {
     pub access_token: &'a str,
     /// The `cnf.jkt` of the access token.
     pub jkt: Option<&'a str>,
-}
-
-/// Why a request with an access token is refused, as far as DPoP is concerned.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The token is bound to a key and presented as if it were not, or the other way round.
-    #[error("the access token is presented by the wrong scheme for what it is bound to")]
-    Scheme,
-    /// The proof.
-    #[error(transparent)]
-    Proof(#[from] InvalidProof),
-    /// Whether the proof was used before cannot be known now: 503, and no challenge.
-    #[error("the database is not available: {0}")]
-    Unavailable(String),
-}
-
-impl Refused {
-    /// The challenge of the 401, RFC 9449 §7.1: scheme, error, sentence and the algorithms that proofs may use. `None`
-    /// where the answer is 503. The answer must carry [`App::dpop_nonce`] too.
-    pub fn challenge(&self) -> Option<String> {
-        let (error, sentence) = match self {
-            Self::Scheme => (
-                "invalid_token",
-                "Present a token that is bound to a key as DPoP with a proof, and any other as Bearer.",
-            ),
-            Self::Proof(InvalidProof::Nonce) => {
-                ("use_dpop_nonce", "Send a new proof with the nonce in the DPoP-Nonce header.")
-            }
-            Self::Proof(InvalidProof::OtherKey) => {
-                ("invalid_token", "The proof is by another key than the access token is bound to.")
-            }
-            Self::Proof(_) => ("invalid_dpop_proof", "The DPoP proof is missing, invalid or used already."),
-            Self::Unavailable(_) => return None,
-        };
-        let algs = PROOF_ALGORITHMS.map(|(name, _)| name).join(" ");
-        Some(format!(r#"DPoP error="{error}", error_description="{sentence}", algs="{algs}""#))
-    }
 }
 
 impl App {

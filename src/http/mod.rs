@@ -59,7 +59,7 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
                         .default_service(web::to(revoke::wrong_method)),
                 )
                 .service(
-                    web::resource(format!("{prefix}/userinfo"))
+                    web::resource(format!("{prefix}{}", userinfo::PATH))
                         .wrap(cors::endpoints(state.allowed_origins()))
                         .route(web::get().to(userinfo::user))
                         .route(web::post().to(userinfo::user))

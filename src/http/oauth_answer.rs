@@ -2,17 +2,31 @@
 //! what was asked for.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue, PRAGMA, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, Responder as _};
 use oxide_auth::endpoint::WebResponse as _;
 use oxide_auth_actix::{OAuthResponse, WebError};
 use serde::Serialize;
 
+use crate::protocol::dpop;
 use crate::protocol::error::TokenError;
 use crate::telemetry::metrics::count;
 
 use super::root_span::{record_cause, record_oauth_error};
 use super::state::HttpState;
+
+/// The header that proofs come in.
+pub(super) const DPOP: HeaderName = HeaderName::from_static(dpop::HEADER);
+const DPOP_NONCE: HeaderName = HeaderName::from_static(dpop::NONCE_HEADER);
+
+/// RFC 9449 §8.2: whoever sends proofs hears with every answer what the next one is to be made with.
+pub(super) fn add_dpop_nonce(request: &HttpRequest, response: &mut HttpResponse, state: &HttpState) {
+    if request.headers().contains_key(&DPOP)
+        && let Ok(nonce) = HeaderValue::from_str(&state.app.dpop_nonce())
+    {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+    }
+}
 
 /// What was asked for was done; `json` says what came of it.
 pub(super) fn done(request: &HttpRequest, json: &str) -> HttpResponse {

@@ -1,20 +1,20 @@
 //! `POST /token`: RFC 6749 §3.2.
 
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::HeaderName;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::app::exchange::{Exchange, exchange};
-use crate::protocol::dpop;
 use crate::protocol::error::TokenError;
 use crate::protocol::token_response::TokenResponse;
 use crate::protocol::user_address;
 
 use super::client_request::ClientRequest;
-use super::oauth_answer::{done, refused};
+use super::oauth_answer::{DPOP, add_dpop_nonce, done, refused};
 use super::state::HttpState;
 
 const ERRORS: &str = "grantd_token_errors_total";
+const USER_ADDRESS: HeaderName = HeaderName::from_static(user_address::HEADER);
 
 /// Answers a token request.
 pub(super) async fn token(request: HttpRequest, body: Payload, state: Data<HttpState>) -> HttpResponse {
@@ -22,12 +22,7 @@ pub(super) async fn token(request: HttpRequest, body: Payload, state: Data<HttpS
         Ok(response) => done(&request, &response.to_json()),
         Err(error) => refused(&request, &error, &state, ERRORS),
     };
-    // RFC 9449 §8.2: whoever sends proofs hears with every answer what the next one is to be made with.
-    if request.headers().contains_key(dpop::HEADER)
-        && let Ok(nonce) = HeaderValue::from_str(&state.app.dpop_nonce())
-    {
-        response.headers_mut().insert(HeaderName::from_static(dpop::NONCE_HEADER), nonce);
-    }
+    add_dpop_nonce(&request, &mut response, &state);
     response
 }
 
@@ -44,8 +39,8 @@ async fn answer(
     let read = ClientRequest::read(request, body).await?;
     let authorization = read.authorization();
     let user_address: Vec<&[u8]> =
-        request.headers().get_all(user_address::HEADER).map(|line| line.as_bytes()).collect();
-    let proofs: Vec<&[u8]> = request.headers().get_all(dpop::HEADER).map(|line| line.as_bytes()).collect();
+        request.headers().get_all(&USER_ADDRESS).map(|line| line.as_bytes()).collect();
+    let proofs: Vec<&[u8]> = request.headers().get_all(&DPOP).map(|line| line.as_bytes()).collect();
     let request = Exchange {
         authorization: authorization.as_slice(),
         params: &read.params,

@@ -5,21 +5,26 @@ use actix_web::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, W
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::app::userinfo::userinfo;
+use crate::app::userinfo::{Presented, userinfo};
 use crate::protocol::bearer::{BearerError, presented};
 use crate::telemetry::metrics::count;
 
 use super::form;
-use super::oauth_answer::{add_retry_after, done, error_json, uncached};
+use super::oauth_answer::{DPOP, add_dpop_nonce, add_retry_after, done, error_json, uncached};
 use super::root_span::{record_cause, record_oauth_error};
 use super::state::HttpState;
 
+/// Where it is, below the issuer.
+pub(super) const PATH: &str = "/userinfo";
+
 /// Answers who the user is.
 pub(super) async fn user(request: HttpRequest, body: Payload, state: Data<HttpState>) -> HttpResponse {
-    match answer(&request, body, &state).await {
+    let mut response = match answer(&request, body, &state).await {
         Ok(json) => done(&request, &json),
         Err(error) => refused(&request, &error, &state),
-    }
+    };
+    add_dpop_nonce(&request, &mut response, &state);
+    response
 }
 
 /// Any other method.
@@ -36,8 +41,10 @@ async fn answer(request: &HttpRequest, body: Payload, state: &HttpState) -> Resu
     };
     let authorization: Vec<&[u8]> =
         request.headers().get_all(AUTHORIZATION).map(|line| line.as_bytes()).collect();
-    let token = presented(&authorization, form.as_ref())?;
-    userinfo(&state.app, &token).await
+    let (scheme, token) = presented(&authorization, form.as_ref())?;
+    let proofs: Vec<&[u8]> = request.headers().get_all(&DPOP).map(|line| line.as_bytes()).collect();
+    let (method, path) = (request.method().as_str(), PATH);
+    userinfo(&state.app, &Presented { token: &token, scheme, method, path, proofs: &proofs }).await
 }
 
 /// RFC 6750 §3: the challenge, and in the body what other endpoints say there.
@@ -58,9 +65,10 @@ fn refused(request: &HttpRequest, error: &BearerError, state: &HttpState) -> Htt
     if code.is_some() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    let challenge = error.challenge(&state.app.policy().issuer);
-    if let Some(challenge) = challenge.and_then(|challenge| HeaderValue::from_str(&challenge).ok()) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
+    for challenge in error.challenges(&state.app.policy().issuer) {
+        if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+            headers.append(WWW_AUTHENTICATE, challenge);
+        }
     }
     if *error == BearerError::Method {
         headers.insert(ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));

@@ -3,8 +3,18 @@
 
 use crate::model::secret::PlainSecret;
 
+use super::dpop::{Refused, challenge_algorithms};
 use super::error::TokenError;
 use super::params::Params;
+
+/// How an access token is presented, RFC 6750 §2.1 and RFC 9449 §7.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// `Authorization: DPoP`.
+    Dpop,
+}
 
 /// Why a request with, or without, an access token is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +34,9 @@ pub enum BearerError {
     /// The token stands for a client, and there is no user to tell of.
     #[error("the token stands for its client, not for a user")]
     NoUser,
+    /// Its sender does not prove to have the key that the token is bound to.
+    #[error(transparent)]
+    Possession(Refused),
     /// Whatever else may go wrong with a request.
     #[error(transparent)]
     Request(#[from] TokenError),
@@ -50,6 +63,10 @@ impl BearerError {
                 403,
                 "The access token stands for a client; ask with the token of a user.",
             ),
+            Self::Possession(refused) => match refused.answer() {
+                Some((code, sentence)) => (Some(code), 401, sentence),
+                None => (None, 503, ""),
+            },
             Self::Request(error) => {
                 let (code, status, sentence) = error.answer();
                 (Some(code.as_str()), status, sentence)
@@ -57,19 +74,42 @@ impl BearerError {
         }
     }
 
-    /// The value of `WWW-Authenticate` that belongs to the answer, RFC 6750 §3, if any: where another token or
+    /// The values of `WWW-Authenticate` that belong to the answer, RFC 6750 §3 and RFC 9449 §7.1: where another token or
     /// another way to send it would have helped.
-    pub fn challenge(&self, realm: &str) -> Option<String> {
+    pub fn challenges(&self, realm: &str) -> Vec<String> {
         let (error, status, description) = self.answer();
-        let told = error.map(|error| format!(r#", error="{error}", error_description="{description}""#));
-        matches!(status, 400 | 401 | 403)
-            .then(|| format!(r#"Bearer realm="{realm}"{}"#, told.unwrap_or_default()))
+        let told = error.map(|error| format!(r#"error="{error}", error_description="{description}""#));
+        let with = |scheme: String, more: Option<String>| match more {
+            Some(more) => format!("{scheme}, {more}"),
+            None => scheme,
+        };
+        let bearer = format!(r#"Bearer realm="{realm}""#);
+        let dpop = format!(r#"DPoP realm="{realm}", {}"#, challenge_algorithms());
+        match (self, status) {
+            (Self::Possession(_), 401) => vec![with(dpop, told)],
+            // RFC 9449 §7.2: both are taken.
+            (Self::Missing, _) => vec![bearer, dpop],
+            (_, 400 | 401 | 403) => vec![with(bearer, told)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl From<Refused> for BearerError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unavailable(cause) => Self::Request(TokenError::Unavailable(cause)),
+            refused => Self::Possession(refused),
+        }
     }
 }
 
 /// The token of a request: from the Authorization header (RFC 6750 §2.1) or, with POST, from the form (§2.2). Never
 /// from the query (§2.3), which ends up in logs and histories.
-pub fn presented(authorization: &[&[u8]], form: Option<&Params>) -> Result<PlainSecret, BearerError> {
+pub fn presented(
+    authorization: &[&[u8]],
+    form: Option<&Params>,
+) -> Result<(Scheme, PlainSecret), BearerError> {
     let in_header = match authorization {
         [] => None,
         [header] => in_header(header),
@@ -77,27 +117,34 @@ pub fn presented(authorization: &[&[u8]], form: Option<&Params>) -> Result<Plain
     };
     match (in_header, form.and_then(|form| form.secret("access_token"))) {
         (Some(_), Some(_)) => Err(BearerError::TwoWays),
-        (Some(token), None) | (None, Some(token)) => Ok(token),
+        (Some(presented), None) => Ok(presented),
+        (None, Some(token)) => Ok((Scheme::Bearer, token)),
         (None, None) => Err(BearerError::Missing),
     }
 }
 
-/// RFC 9110 §11.1: the scheme is case-insensitive. Another scheme is none of ours; RFC 9449 §7.1 would add `DPoP`.
-fn in_header(header: &[u8]) -> Option<PlainSecret> {
-    let (scheme, rest) = header.split_first_chunk::<7>()?;
-    let token = scheme.eq_ignore_ascii_case(b"Bearer ").then(|| rest.trim_ascii())?;
-    let token = std::str::from_utf8(token).ok().filter(|token| !token.is_empty())?;
-    Some(PlainSecret::new(token.to_owned()))
+/// RFC 9110 §11.1: the scheme is case-insensitive. Another scheme is none of ours.
+fn in_header(header: &[u8]) -> Option<(Scheme, PlainSecret)> {
+    let at = header.iter().position(|byte| *byte == b' ')?;
+    let (name, rest) = header.split_at(at);
+    let scheme = match name {
+        name if name.eq_ignore_ascii_case(b"Bearer") => Scheme::Bearer,
+        name if name.eq_ignore_ascii_case(b"DPoP") => Scheme::Dpop,
+        _ => return None,
+    };
+    let token = std::str::from_utf8(rest.trim_ascii()).ok().filter(|token| !token.is_empty())?;
+    Some((scheme, PlainSecret::new(token.to_owned())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::dpop::InvalidProof;
 
-    fn read(headers: &[&str], form: Option<&str>) -> Result<String, BearerError> {
+    fn read(headers: &[&str], form: Option<&str>) -> Result<(Scheme, String), BearerError> {
         let headers: Vec<&[u8]> = headers.iter().map(|header| header.as_bytes()).collect();
         let form = form.map(|body| Params::parse(body.as_bytes()).expect("a form"));
-        presented(&headers, form.as_ref()).map(|token| token.expose().to_owned())
+        presented(&headers, form.as_ref()).map(|(scheme, token)| (scheme, token.expose().to_owned()))
     }
 
     #[test]
@@ -114,43 +161,54 @@ mod tests {
             (&["Bearer"], None, Err(BearerError::Missing)),
             (&["Bearer "], None, Err(BearerError::Missing)),
             (&["Bearert"], None, Err(BearerError::Missing)),
-            (&["DPoP t"], None, Err(BearerError::Missing)),
+            (&["DPoP t"], None, Ok("dpop t")),
+            (&["dpop  t"], Some("x=y"), Ok("dpop t")),
+            (&["DPoP t"], Some("access_token=t"), Err(BearerError::TwoWays)),
+            (&["DPoPt"], None, Err(BearerError::Missing)),
             (&[""], Some("token=t"), Err(BearerError::Missing)),
         ] {
-            assert_eq!(read(headers, form), expected.map(str::to_owned), "{headers:?} {form:?}");
+            let expected = expected.map(|token: &str| match token.strip_prefix("dpop ") {
+                Some(token) => (Scheme::Dpop, token.to_owned()),
+                None => (Scheme::Bearer, token.to_owned()),
+            });
+            assert_eq!(read(headers, form), expected, "{headers:?} {form:?}");
         }
     }
 
     #[test]
     fn a_challenge_says_what_is_wrong_unless_no_token_was_sent() {
         let invalid = BearerError::Invalid("it was revoked".into());
+        let (algs, proof) = (challenge_algorithms(), InvalidProof::Missing);
+        let dpop = format!(r#"DPoP realm="r", {algs}"#);
         for (error, expected) in [
-            (BearerError::Missing, Some(r#"Bearer realm="r""#)),
+            (BearerError::Missing, vec![r#"Bearer realm="r""#.to_owned(), dpop.clone()]),
             (
                 invalid,
-                Some(
-                    r#"Bearer realm="r", error="invalid_token", error_description="The access token is malformed, expired, revoked or not of this server.""#,
-                ),
+                vec![r#"Bearer realm="r", error="invalid_token", error_description="The access token is malformed, expired, revoked or not of this server.""#.to_owned()],
             ),
-            (TokenError::Unavailable(String::new()).into(), None),
-            (BearerError::Method, None),
+            (
+                Refused::Proof(proof).into(),
+                vec![format!(r#"{dpop}, error="invalid_dpop_proof", error_description="The DPoP proof is missing, invalid or used already.""#)],
+            ),
+            (Refused::Unavailable(String::new()).into(), vec![]),
+            (TokenError::Unavailable(String::new()).into(), vec![]),
+            (BearerError::Method, vec![]),
         ] {
-            assert_eq!(error.challenge("r").as_deref(), expected);
+            assert_eq!(error.challenges("r"), expected);
         }
     }
 
     proptest::proptest! {
         #[test]
         fn whatever_is_sent_is_a_token_or_a_refusal_that_can_be_written(
-            headers in proptest::collection::vec(".{0,60}|(?i)bearer .{0,60}", 0..3),
+            headers in proptest::collection::vec(".{0,60}|(?i)(bearer|dpop) .{0,60}", 0..3),
             form in ".{0,60}|access_token=.{0,60}",
         ) {
             let headers: Vec<&[u8]> = headers.iter().map(String::as_bytes).collect();
             let form = Params::parse(form.as_bytes()).ok();
             if let Err(error) = presented(&headers, form.as_ref()) {
                 proptest::prop_assert!(error.answer().1 < 500);
-                let challenge = error.challenge("r").unwrap_or_default();
-                proptest::prop_assert!(challenge.bytes().all(|b| (0x20..=0x7e).contains(&b)));
+                proptest::prop_assert!(error.challenges("r").concat().bytes().all(|b| (0x20..=0x7e).contains(&b)));
             }
         }
     }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::model::jwk::PublicJwk;
+use crate::model::jwk::{PROOF_ALGORITHMS, PublicJwk};
 use crate::model::time::{Timestamp, Ttl};
 
 /// The name of the request header, RFC 9449 §4.1.
@@ -196,6 +196,45 @@ fn normalized(uri: &str) -> Option<String> {
     }
     text.push_str(rest);
     Some(text)
+}
+
+/// Why a request with an access token is refused, as far as DPoP is concerned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The token is bound to a key and presented as if it were not, or the other way round.
+    #[error("the access token is presented by the wrong scheme for what it is bound to")]
+    Scheme,
+    /// The proof.
+    #[error(transparent)]
+    Proof(#[from] InvalidProof),
+    /// Whether the proof was used before cannot be known now: 503, and no challenge.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+}
+
+impl Refused {
+    /// The code and the sentence of the 401, RFC 9449 §7.1; `None` where the answer is 503.
+    pub const fn answer(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::Scheme => (
+                "invalid_token",
+                "Present a token that is bound to a key as DPoP with a proof, and any other as Bearer.",
+            ),
+            Self::Proof(InvalidProof::Nonce) => {
+                ("use_dpop_nonce", "Send a new proof with the nonce in the DPoP-Nonce header.")
+            }
+            Self::Proof(InvalidProof::OtherKey) => {
+                ("invalid_token", "The proof is by another key than the access token is bound to.")
+            }
+            Self::Proof(_) => ("invalid_dpop_proof", "The DPoP proof is missing, invalid or used already."),
+            Self::Unavailable(_) => return None,
+        })
+    }
+}
+
+/// What proofs may be signed with, as a challenge says it (RFC 9449 §7.1).
+pub fn challenge_algorithms() -> String {
+    format!(r#"algs="{}""#, PROOF_ALGORITHMS.map(|(name, _)| name).join(" "))
 }
 
 #[cfg(test)]

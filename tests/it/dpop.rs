@@ -4,10 +4,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use grantd::app::clock::Clock;
-use grantd::app::dpop::{Refused, ResourceRequest, Scheme};
+use grantd::app::dpop::ResourceRequest;
 use grantd::model::client::Registration;
 use grantd::model::jwk::PublicJwk;
-use grantd::protocol::dpop::{InvalidProof, token_hash};
+use grantd::protocol::bearer::Scheme;
+use grantd::protocol::dpop::{InvalidProof, Refused, token_hash};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -394,9 +395,6 @@ async fn rfc_9449_section_7_a_bound_token_is_of_use_with_its_key_alone(database:
         let proofs: Vec<&str> = proofs.iter().map(String::as_str).collect();
         let refused = check(scheme, jkt, &proofs).await;
         assert_eq!(refused, Err(why), "{what}");
-        let challenge = refused.expect_err("refused").challenge().expect("a challenge");
-        assert!(challenge.starts_with("DPoP error=\"invalid_"), "{what}: {challenge}");
-        assert!(challenge.ends_with(r#"algs="ES256 RS256 PS256 EdDSA Ed25519""#), "{what}: {challenge}");
     }
     server.stop().await;
 }
@@ -490,6 +488,6 @@ async fn while_the_database_is_away_no_proof_is_taken(database: TestDatabase) {
 
     assert_refusal(&away, 503, "temporarily_unavailable", Challenge::Absent);
     assert_bearer(&bearer);
-    assert!(matches!(refused, Refused::Unavailable(_)) && refused.challenge().is_none(), "{refused:?}");
+    assert!(matches!(refused, Refused::Unavailable(_)) && refused.answer().is_none(), "{refused:?}");
     server.stop().await;
 }

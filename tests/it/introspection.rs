@@ -40,7 +40,7 @@ pub(crate) const API: &str = "https://api.example";
 /// A server with the client `app`, whose tokens are for [`API`], the resource server `api`, and `alice`.
 pub(crate) struct House {
     pub(crate) server: TestServer,
-    app: String,
+    pub(crate) app: String,
     api: String,
 }
 

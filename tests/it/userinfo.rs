@@ -5,14 +5,16 @@ use grantd::app::clients::Switch;
 use grantd::app::sessions::Sessions;
 use grantd::app::users::UserChange;
 use grantd::model::key::ACCESS_TOKEN_TYP;
+use grantd::protocol::dpop::token_hash;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::json;
 
 use crate::introspection::House;
 use crate::support::database::TestDatabase;
+use crate::support::jose::Key;
 use crate::support::runner::trials;
-use crate::support::server::{Answer, ClientOf, ISSUER, TestServer};
+use crate::support::server::{Answer, ClientOf, ISSUER, PASSWORD, START, TestServer};
 
 trials! {
     both: [
@@ -24,6 +26,7 @@ trials! {
         rfc6750_3_1_each_refusal_has_its_status_and_its_challenge,
         rfc6750_3_1_a_token_without_a_user_has_not_enough,
         with_the_scope_openid_more_is_told_under_profile_and_email_only,
+        rfc9449_7_1_a_bound_token_tells_of_its_user_to_who_proves_to_have_its_key,
         rfc9449_7_2_a_token_that_is_bound_to_a_key_is_no_bearer_token,
     ],
 }
@@ -56,6 +59,8 @@ fn assert_refused(answer: &Answer, status: u16, error: Option<&str>) {
     let challenge = answer.header("www-authenticate");
     let Some(error) = error else {
         assert_eq!((challenge, answer.body.as_str()), (format!(r#"Bearer realm="{ISSUER}""#), ""));
+        let dpop = answer.headers.get_all("www-authenticate").iter().nth(1).expect("both schemes are taken");
+        assert!(dpop.to_str().expect("text").starts_with("DPoP "), "{dpop:?}");
         return;
     };
     assert_eq!(answer.refusal(), (status, error.to_owned()));
@@ -237,6 +242,55 @@ async fn with_the_scope_openid_more_is_told_under_profile_and_email_only(databas
     house.server.stop().await;
 }
 
+async fn rfc9449_7_1_a_bound_token_tells_of_its_user_to_who_proves_to_have_its_key(database: TestDatabase) {
+    let house = House::open(&database).await;
+    let (key, thief) = (Key::p256(), Key::p256());
+    let proof = |key: &Key, method: &str, htu: &str, jti: &str, token: Option<&str>| {
+        let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": key.jwk()});
+        let mut claims = json!({"jti": jti, "htm": method, "htu": htu, "iat": START.as_secs()});
+        if let Some(token) = token {
+            claims["ath"] = token_hash(token).into();
+        }
+        key.sign(&header, &claims)
+    };
+    let login = [("grant_type", "password"), ("username", "alice"), ("password", PASSWORD)];
+    let request = house.server.http.post(format!("{}/token", house.server.url)).form(&login);
+    let request = request.basic_auth("app", Some(&house.app));
+    let request = request.header("DPoP", proof(&key, "POST", &format!("{ISSUER}/token"), "login", None));
+    let token = Answer::of(request.send().await.expect("an answer")).await.text("access_token");
+    let authorization = format!("DPoP {token}");
+    let at = format!("{ISSUER}/userinfo");
+    let ask = async |method: Method, proof: &str| {
+        let headers = [("authorization", authorization.as_str()), ("dpop", proof)];
+        send(&house.server, method, "", &headers, "").await
+    };
+
+    let good = proof(&key, "GET", &at, "1", Some(&token));
+    let told = ask(Method::GET, &good).await;
+    assert_eq!((told.status, told.text("preferred_username").as_str()), (200, "alice"));
+    assert_eq!(told.header("dpop-nonce").len(), 22, "RFC 9449 §8.2");
+    let posted = ask(Method::POST, &proof(&key, "POST", &at, "2", Some(&token))).await;
+    assert_eq!(posted.status, 200);
+
+    for (what, proof, error) in [
+        ("used before", good.clone(), "invalid_dpop_proof"),
+        ("of another key", proof(&thief, "GET", &at, "3", Some(&token)), "invalid_token"),
+        ("for another method", proof(&key, "POST", &at, "4", Some(&token)), "invalid_dpop_proof"),
+        ("for another place", proof(&key, "GET", ISSUER, "5", Some(&token)), "invalid_dpop_proof"),
+        ("for no token", proof(&key, "GET", &at, "6", None), "invalid_dpop_proof"),
+        ("for another token", proof(&key, "GET", &at, "7", Some("x")), "invalid_dpop_proof"),
+    ] {
+        let refused = ask(Method::GET, &proof).await;
+        assert_eq!(refused.refusal(), (401, error.to_owned()), "{what}");
+        let challenge = refused.header("www-authenticate");
+        assert!(challenge.starts_with(&format!(r#"DPoP realm="{ISSUER}", algs="ES256 "#)), "{challenge}");
+        assert!(challenge.contains(&format!(r#"error="{error}""#)), "{what}: {challenge}");
+    }
+    let bare = send(&house.server, Method::GET, "", &[("authorization", &authorization)], "").await;
+    assert_eq!(bare.refusal(), (401, "invalid_dpop_proof".to_owned()));
+    house.server.stop().await;
+}
+
 async fn rfc9449_7_2_a_token_that_is_bound_to_a_key_is_no_bearer_token(database: TestDatabase) {
     let house = House::open(&database).await;
     let mut claims = house.claims().await;
@@ -245,7 +299,13 @@ async fn rfc9449_7_2_a_token_that_is_bound_to_a_key_is_no_bearer_token(database:
     claims["cnf"] = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
     let bound = house.signed(ACCESS_TOKEN_TYP, &claims);
 
-    assert_refused(&house.server.userinfo(&bound).await, 401, Some("invalid_token"));
+    let refused = house.server.userinfo(&bound).await;
+    assert_eq!(refused.refusal(), (401, "invalid_token".to_owned()));
+    assert!(refused.header("www-authenticate").starts_with("DPoP "), "{refused:?}");
+    claims["cnf"] = json!({"x5t#S256": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+    let elsewhere = house.signed(ACCESS_TOKEN_TYP, &claims);
+    assert_refused(&house.server.userinfo(&elsewhere).await, 401, Some("invalid_token"));
+    claims["cnf"] = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
     let told = house.ask(&bound).await.json();
     assert_eq!((&told["token_type"], &told["cnf"]), (&json!("DPoP"), &claims["cnf"]), "RFC 9449 §6.2");
     house.server.stop().await;
