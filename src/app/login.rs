@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join;
+
 use crate::model::client::{Client, GrantType};
 use crate::model::id::{FamilyId, UserId};
 use crate::model::secret::PlainSecret;
@@ -113,12 +115,13 @@ async fn judged(
     };
     let (id, verified) = stored.unzip();
     let wrong = |failure| Ok(Outcome::Wrong(failure, id));
-    let Verdict::Match { rehashed } = verify(app, admission, verified.clone(), &login.password).await? else {
-        return wrong(GrantFailure::Credentials);
-    };
-    let (Some(id), Some(verified)) = (id, verified) else { return wrong(GrantFailure::Credentials) };
-    // Everything else about the user is read only now, so that a wrong password takes as long as an unknown name.
-    let user = app.login_share.step(users::find(&app.db, id)).await?;
+    // Read beside the hash, which takes longer; of nobody too, so that a wrong password is as much work as an unknown name.
+    let somebody = id.unwrap_or_else(|| UserId::from_random(random::bytes()));
+    let reading = app.login_share.step(users::find(&app.db, somebody));
+    let (verdict, user) = join(verify(app, admission, verified.clone(), &login.password), reading).await;
+    let Verdict::Match { rehashed } = verdict? else { return wrong(GrantFailure::Credentials) };
+    let Some(verified) = verified else { return wrong(GrantFailure::Credentials) };
+    let user = user?;
 
     let client = login.client.client();
     let decided = password::decide(&login.wish, client, user.as_ref(), app.directory.load().role_table());

@@ -230,6 +230,14 @@ impl Db {
 }
 
 impl Tx {
+    /// Whether nothing changes beside it, so that each of its statements sees the same.
+    pub(super) const fn is_the_only_one(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(_) => false,
+        }
+    }
+
     /// Undoes what was done, and lets go of its locks before it returns. A dropped transaction is undone too, but nobody
     /// hears when.
     pub async fn rollback(self) -> Result<(), StorageError> {

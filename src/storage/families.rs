@@ -204,8 +204,8 @@ pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> 
         stored(family.status_index),
         family.jkt.as_deref(),
     );
-    if inserted != 1 {
-        return Ok(false);
+    if inserted != 1 || tx.is_the_only_one() {
+        return Ok(inserted == 1);
     }
     // On Postgres the statement may have seen the client as it was before it was switched off. But then its foreign key
     // has waited for the change of the client's status index, and another statement sees what came of it.
