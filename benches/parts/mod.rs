@@ -12,7 +12,7 @@ use grantd::model::secret::PlainSecret;
 use grantd::model::session::FamilySecret;
 use grantd::model::status::StatusIndex;
 use grantd::model::time::{Timestamp, Ttl};
-use grantd::protocol::access_token::{Claims, Facts, Subject};
+use grantd::protocol::access_token::{Claims, Facts, Subject, UserClaims};
 use grantd::protocol::client_auth::Presented;
 use grantd::protocol::params::Params;
 use grantd::protocol::refresh_token::{PresentedRefreshToken, RefreshTokenKey};
@@ -129,7 +129,7 @@ impl Token {
     }
 
     fn set(&self) -> Claims<'_> {
-        let subject = Subject {
+        let user = UserClaims {
             id: self.user,
             username: "alice@example.com",
             roles: &self.roles,
@@ -139,7 +139,8 @@ impl Token {
             jkt: None,
             issuer: "https://auth.example.com",
             client_id: &self.client,
-            subject: Some(subject),
+            subject: Subject::User(user),
+            actor: None,
             audience: &[],
             default_audience: "https://auth.example.com",
             scope: &self.scope,

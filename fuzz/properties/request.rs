@@ -113,10 +113,16 @@ fn check_token_request(params: &Params, pairs: &Pairs) {
             assert!(!token.expose().is_empty() && params.value("refresh_token") == Some(token.expose()));
             check_wish(wish, params);
         }
+        TokenRequest::TokenExchange { token, wanted, wish } => {
+            assert!(!token.expose().is_empty() && params.value("subject_token") == Some(token.expose()));
+            assert!(params.value("requested_token_type").is_none_or(|named| named == wanted.as_str()));
+            let named = params.values("resource").chain(params.values("audience")).collect();
+            check_wish_for(wish, params, named);
+        }
     }
     if request.grant_type() != GrantType::ClientCredentials {
         let other = pairs.iter().map(|(name, value)| match name.as_str() {
-            "password" | "refresh_token" => (name.as_str(), "another secret"),
+            "password" | "refresh_token" | "subject_token" => (name.as_str(), "another secret"),
             _ => (name.as_str(), value.as_str()),
         });
         let other = Serializer::new(String::new()).extend_pairs(other).finish();
@@ -126,6 +132,10 @@ fn check_token_request(params: &Params, pairs: &Pairs) {
 }
 
 fn check_wish(wish: &Wish, params: &Params) {
+    check_wish_for(wish, params, params.values("resource").collect());
+}
+
+fn check_wish_for(wish: &Wish, params: &Params, named: Vec<&str>) {
     // RFC 6749 §3.2: an empty scope is one that was left out; only that asks for everything.
     assert_eq!(wish.scope.is_some(), params.value("scope").is_some());
     if let Some(scope) = &wish.scope {
@@ -133,7 +143,7 @@ fn check_wish(wish: &Wish, params: &Params) {
         assert_eq!(scope.to_string().parse::<Scope>().as_ref(), Ok(scope));
     }
     let resource: Vec<&str> = wish.resource.iter().map(|audience| audience.as_str()).collect();
-    assert_eq!(resource, params.values("resource").collect::<Vec<_>>());
+    assert_eq!(resource, named);
     for uri in resource {
         let visible = uri.bytes().all(|byte| byte.is_ascii_graphic());
         assert!(visible && uri.contains(':') && !uri.contains('#'), "{uri}");

@@ -33,10 +33,12 @@ pub(crate) struct AccessToken {
     pub(super) status_index: StatusIndex,
     /// The client it was issued to.
     pub(super) client_id: ClientId,
-    /// The user it stands for; `None` where it stands for the client.
+    /// The user it stands for; `None` where it stands for a client.
     pub(super) user_id: Option<UserId>,
     /// Who it is for.
     pub(super) audience: Box<[Box<str>]>,
+    /// Whether it was exchanged for another (RFC 8693), whose index it has.
+    pub(super) is_exchanged: bool,
     /// What it allows: names separated by single spaces.
     pub(super) scope: Box<str>,
     /// The thumbprint of the key whose holder alone it is good for (RFC 9449 §6).
@@ -100,9 +102,10 @@ impl App {
 
 impl AccessToken {
     fn read(Genuine { claims, proof }: Genuine) -> Result<Self, NotValid> {
-        let user_id = match claims.get("sub") == claims.get("client_id") {
-            true => None,
-            false => Some(parsed(&claims, "sub")?),
+        // A client, which has never logged in, may stand in `sub` and another one act for it.
+        let user_id = match claims.contains_key("auth_time") {
+            true => Some(parsed(&claims, "sub")?),
+            false => None,
         };
         let audience = match claims.get("aud") {
             Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).map(Into::into).collect(),
@@ -118,6 +121,7 @@ impl AccessToken {
             audience,
             scope: claims.get("scope").and_then(Value::as_str).unwrap_or_default().into(),
             jkt: bound_to(&claims)?,
+            is_exchanged: claims.contains_key("act"),
             introspection: active_access_token(&claims).into(),
             proof,
         })

@@ -252,6 +252,7 @@ fn checked(mut registration: Registration) -> Result<Registration, AdminError> {
     dedup(&mut registration.auth_methods);
     dedup::<Audience>(&mut registration.audience);
     dedup::<Audience>(&mut registration.resource_servers);
+    dedup::<Audience>(&mut registration.may_act_for);
     registration.check()?;
     let keys = registration.jwks.iter().flat_map(|set| set.keys()).enumerate();
     if let Some((index, _)) = keys.into_iter().find(|(_, jwk)| !is_sound(jwk.key())) {

@@ -16,9 +16,10 @@ use crate::telemetry::metrics::count;
 
 use super::App;
 use super::authenticate_client::{AuthenticatedClient, authenticate_client};
-use super::issue::{Issue, issue, signer_for};
+use super::issue::{Issue, OnBehalfOf, issue, signer_for};
 use super::login::{Login, login};
 use super::refresh::{Place, refresh};
+use super::token_exchange::{Swap, swap};
 
 /// A request as the wire gives it, read but not judged.
 pub struct Exchange<'a> {
@@ -85,7 +86,8 @@ async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<To
                 proof.use_up(app).await?;
             }
             let jkt = proof.as_ref().map(|proof| proof.jkt.as_str());
-            issue(app, Issue { client, subject: None, granted, refresh_token: None, jkt })
+            let on_behalf_of = OnBehalfOf::Itself;
+            issue(app, Issue { client, on_behalf_of, granted, refresh_token: None, jkt })
         }
         TokenRequest::Password { username, password, wish } => {
             let source = login_source(&authenticated, request.source, stated);
@@ -102,6 +104,10 @@ async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<To
                 Place { address: request.source, proof: proof.as_ref() },
             )
             .await
+        }
+        TokenRequest::TokenExchange { token, wanted, wish } => {
+            let (token, wish, proof) = (&token, &wish, proof.as_ref());
+            swap(app, Swap { client, token, wanted, wish, proof }).await
         }
     };
     if answered.is_ok() {

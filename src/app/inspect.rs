@@ -62,8 +62,8 @@ impl App {
         // Nobody is looked up for a token that is not ours.
         if genuine && let Some(claims) = &inspection.claims {
             findings.extend(self.inspect_status(claims));
-            findings.push(self.inspect_client(claims).await?);
-            findings.extend(self.inspect_user(claims).await?);
+            findings.push(self.inspect_client("client", claims.get("client_id")).await?);
+            findings.extend(self.inspect_subject(claims).await?);
         }
         Ok(TokenReport { header: inspection.header, claims: inspection.claims, findings })
     }
@@ -79,8 +79,8 @@ impl App {
         Some(Finding { name: "status".into(), problem })
     }
 
-    async fn inspect_client(&self, claims: &Map<String, Value>) -> Result<Finding, AdminError> {
-        let id = claims.get("client_id").and_then(Value::as_str).and_then(|id| id.parse::<ClientId>().ok());
+    async fn inspect_client(&self, name: &str, id: Option<&Value>) -> Result<Finding, AdminError> {
+        let id = id.and_then(Value::as_str).and_then(|id| id.parse::<ClientId>().ok());
         let client = match id {
             Some(id) => clients::find(&mut self.db.begin().await?, &id).await?,
             None => None,
@@ -90,13 +90,17 @@ impl App {
             Some(client) if !client.is_enabled() => Some("the client is disabled"),
             Some(_) => None,
         };
-        Ok(Finding { name: "client".into(), problem: problem.map(str::to_owned) })
+        Ok(Finding { name: name.into(), problem: problem.map(str::to_owned) })
     }
 
-    /// A token of client_credentials has the client as its subject and no user.
-    async fn inspect_user(&self, claims: &Map<String, Value>) -> Result<Option<Finding>, AdminError> {
+    /// A token of client_credentials has the client as its subject, also where another one acts for it.
+    async fn inspect_subject(&self, claims: &Map<String, Value>) -> Result<Option<Finding>, AdminError> {
         if claims.get("sub") == claims.get("client_id") {
             return Ok(None);
+        }
+        // RFC 9068 §2.2.1: whoever has logged in is a user.
+        if !claims.contains_key("auth_time") {
+            return Ok(Some(self.inspect_client("subject", claims.get("sub")).await?));
         }
         let id = claims.get("sub").and_then(Value::as_str).and_then(|id| id.parse::<UserId>().ok());
         let user = match id {

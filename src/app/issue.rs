@@ -9,9 +9,10 @@ use crate::model::secret::PlainSecret;
 use crate::model::session::Family;
 use crate::model::time::Ttl;
 use crate::model::user::User;
-use crate::protocol::access_token::{Claims, Facts, Subject};
+use crate::protocol::access_token::{Claims, Facts, Subject, UserClaims};
 use crate::protocol::error::TokenError;
 use crate::protocol::grants::Granted;
+use crate::protocol::subject_token::{Actor, SubjectToken};
 use crate::protocol::token_id::token_id;
 use crate::protocol::token_response::{TokenResponse, TokenType};
 
@@ -21,8 +22,8 @@ use super::{App, random};
 pub(super) struct Issue<'a> {
     /// The client, which has proved who it is.
     pub(super) client: &'a Client,
-    /// The user and their session; `None` for client_credentials.
-    pub(super) subject: Option<(&'a User, &'a Family)>,
+    /// Who it stands for.
+    pub(super) on_behalf_of: OnBehalfOf<'a>,
     /// What was decided.
     pub(super) granted: Granted,
     /// The refresh token that goes along.
@@ -31,25 +32,46 @@ pub(super) struct Issue<'a> {
     pub(super) jkt: Option<&'a str>,
 }
 
+/// Who a token stands for, and what it ends with.
+#[derive(Clone, Copy)]
+pub(super) enum OnBehalfOf<'a> {
+    /// The client, for client_credentials.
+    Itself,
+    /// A user in their session.
+    User(&'a User, &'a Family),
+    /// Whoever this token stands for, for whom the client acts from now on.
+    Exchanged(&'a SubjectToken, &'a Actor),
+}
+
 /// Makes the answer. Nobody may see it before everything that must be durable is so.
 pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenError> {
-    let Issue { client, subject, granted, refresh_token, jkt } = issue;
+    let Issue { client, on_behalf_of, granted, refresh_token, jkt } = issue;
     let key = signer_for(app, client)?;
     let now = app.clock.now();
     let ttl = access_ttl(app, client);
-    // What outlived its session could not be ended with it.
-    let ttl = subject.map_or(ttl, |(_, family)| ttl.min(now.whole_secs_until(family.expires_at)));
-    let status_index = subject.map_or(client.status_index, |(_, family)| family.status_index);
+    let (subject, actor, status_index, ends) = match on_behalf_of {
+        OnBehalfOf::Itself => (Subject::Client(&client.id), None, client.status_index, None),
+        OnBehalfOf::User(user, family) => {
+            let claims = UserClaims {
+                id: user.id,
+                username: user.username.as_str(),
+                roles: &user.roles,
+                auth_time: family.auth_time,
+            };
+            (Subject::User(claims), None, family.status_index, Some(family.expires_at))
+        }
+        OnBehalfOf::Exchanged(token, actor) => {
+            (token.stands_for.subject(), Some(actor), token.status_index, Some(token.expires_at))
+        }
+    };
+    // What outlived its session could not be ended with it; and an exchange is no way to a longer life.
+    let ttl = ends.map_or(ttl, |ends| ttl.min(now.whole_secs_until(ends)));
     let token_id = token_id(status_index, random::bytes());
     let claims = Claims::new(&Facts {
         issuer: &app.policy.issuer,
         client_id: &client.id,
-        subject: subject.map(|(user, family)| Subject {
-            id: user.id,
-            username: user.username.as_str(),
-            roles: &user.roles,
-            auth_time: family.auth_time,
-        }),
+        subject,
+        actor,
         audience: &granted.audience,
         default_audience: &app.policy.default_audience,
         scope: &granted.scope,
@@ -68,6 +90,7 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
         refresh_token,
         scope: granted.scope,
         token_type: if jkt.is_some() { TokenType::Dpop } else { TokenType::Bearer },
+        issued_token_type: None,
     })
 }
 

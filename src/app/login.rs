@@ -24,7 +24,7 @@ use crate::storage::{StorageError, families, known_sources, users};
 use super::authenticate_client::AuthenticatedClient;
 use super::dpop::Proven;
 use super::exchange::LoginSource;
-use super::issue::{Issue, access_ttl, issue};
+use super::issue::{Issue, OnBehalfOf, access_ttl, issue};
 use super::throttle::{Attempt, End, Guess, Standing, Whose, commit_counted};
 use super::to_its_end::{Caller, to_its_end};
 use super::{App, random};
@@ -163,7 +163,8 @@ async fn judged(
         .allows(GrantType::RefreshToken)
         .then(|| app.refresh_key.token(family.id, &family.secret, family.generation));
     let jkt = login.proof.as_ref().map(|proof| proof.jkt.as_str());
-    let issued = issue(app, Issue { client, subject: Some((user, &family)), granted, refresh_token, jkt });
+    let on_behalf_of = OnBehalfOf::User(user, &family);
+    let issued = issue(app, Issue { client, on_behalf_of, granted, refresh_token, jkt });
     Ok(Outcome::Persisted(issued))
 }
 

@@ -40,6 +40,7 @@ pub(crate) mod status_indexes;
 pub mod status_lists;
 pub mod throttle;
 pub mod to_its_end;
+mod token_exchange;
 mod used_once;
 pub mod userinfo;
 pub mod users;

@@ -22,7 +22,7 @@ use super::App;
 use super::authenticate_client::AuthenticatedClient;
 use super::dpop::Proven;
 use super::exchange::{PATIENCE, network_of};
-use super::issue::{Issue, issue};
+use super::issue::{Issue, OnBehalfOf, issue};
 use super::reuse::end_family;
 use super::rotations::{Wanted, rotate};
 
@@ -204,7 +204,10 @@ fn hand_out(
     async move {
         let Owned { family, user, .. } = &*owned;
         let refresh_token = Some(app.refresh_key.token(family.id, &family.secret, generation));
-        let subject = Some((user, family));
-        issue(&app, Issue { client: client.client(), subject, granted, refresh_token, jkt: jkt.as_deref() })
+        let on_behalf_of = OnBehalfOf::User(user, family);
+        issue(
+            &app,
+            Issue { client: client.client(), on_behalf_of, granted, refresh_token, jkt: jkt.as_deref() },
+        )
     }
 }

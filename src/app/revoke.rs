@@ -67,6 +67,10 @@ async fn end(app: &App, client: &Client, token: &str) -> Result<(), TokenError> 
     if live.client_id != client.id {
         return Err(TokenError::OtherClientsToken);
     }
+    // It has the index of the token that was exchanged: a service that tidies up would log its caller's user out.
+    if live.is_exchanged {
+        return Err(TokenError::ExchangedToken);
+    }
     match live.user_id {
         Some(user) => {
             tracing::Span::current().record("user_id", user.to_string());

@@ -48,7 +48,7 @@ impl App {
         }
     }
 
-    /// The index and the client of a token that this server has signed.
+    /// The index of a token that this server has signed, and the client whose index it is unless it is a session's.
     fn index_of_access_token(&self, jwt: &str) -> Result<(StatusIndex, ClientId), AdminError> {
         let (issuer, now) = (&self.policy.issuer, self.clock.now());
         let expectations = Expectations { issuer, now, clock_skew: CLOCK_SLACK };
@@ -63,8 +63,10 @@ impl App {
         let without_index =
             || AdminError::ForeignToken("it has no status index: it is of an older version".into());
         let index = claim("jti").and_then(status_index_of).ok_or_else(without_index)?;
-        let client = claim("client_id").and_then(|id| id.parse().ok());
-        Ok((index, client.ok_or_else(|| AdminError::ForeignToken("its client_id is none".into()))?))
+        // Where a client's own token was exchanged, `client_id` is the one that acts for it. A user's id is no client's, and
+        // then the index is no client's either.
+        let client = claim("sub").and_then(|id| id.parse().ok());
+        Ok((index, client.ok_or_else(|| AdminError::ForeignToken("its sub is nobody".into()))?))
     }
 
     /// Ends a session; who comes second finds it over, and nothing to write down.

@@ -31,6 +31,8 @@ Examples:
   grantd client create old --grant password --secret-stdin < secret.txt
   grantd client create svc --grant client_credentials --auth-method private_key_jwt --jwks keys.json
   grantd client create notes-api --resource-server https://notes.example.com
+  grantd client create orders --grant token-exchange --may-act-for https://billing.example.com \\
+      --resource-server https://orders.example.com --scope \"invoices:write\"
 
 A generated secret is printed once. One brought in on stdin is never printed: in JSON
 client_secret is then null. A client with --auth-method none or private_key_jwt has no secret.";
@@ -100,8 +102,8 @@ pub(super) enum ClientCommand {
 pub(super) struct Create {
     /// The client's id [default: a random one]
     client_id: Option<ClientId>,
-    /// What the client may do: password, client_credentials, refresh_token (repeatable)
-    #[arg(long = "grant", value_name = "GRANT", required_unless_present = "resource_servers")]
+    /// What the client may do: password, client_credentials, refresh_token, token-exchange (repeatable)
+    #[arg(long = "grant", value_name = "GRANT", value_parser = GrantType::named, required_unless_present = "resource_servers")]
     grants: Vec<GrantType>,
     #[command(flatten)]
     flags: RegistrationFlags,
@@ -116,8 +118,8 @@ pub(super) struct Create {
 pub(super) struct Update {
     /// Which client
     client_id: ClientId,
-    /// What the client may do: password, client_credentials, refresh_token (repeatable)
-    #[arg(long = "grant", value_name = "GRANT")]
+    /// What the client may do: password, client_credentials, refresh_token, token-exchange (repeatable)
+    #[arg(long = "grant", value_name = "GRANT", value_parser = GrantType::named)]
     grants: Vec<GrantType>,
     #[command(flatten)]
     flags: RegistrationFlags,

@@ -23,7 +23,7 @@ pub(super) async fn home(state: Data<HttpState>) -> HttpResponse {
         healthy,
         checks,
         endpoints: vec![
-            endpoint("POST", "/token", "issues and refreshes tokens (RFC 6749)"),
+            endpoint("POST", "/token", "issues, refreshes and exchanges tokens (RFC 6749, RFC 8693)"),
             endpoint("POST", "/introspect", "says whether a token is good now (RFC 7662)"),
             endpoint("POST", "/revoke", "ends a token and its session (RFC 7009)"),
             endpoint("GET, POST", "/userinfo", "the user behind an access token"),

@@ -21,11 +21,14 @@ pub enum GrantType {
     ClientCredentials,
     /// RFC 6749 §6.
     RefreshToken,
+    /// RFC 8693 §2.1.
+    TokenExchange,
 }
 
 impl GrantType {
     /// Every grant type; the metadata follows from it.
-    pub const ALL: [Self; 3] = [Self::ClientCredentials, Self::Password, Self::RefreshToken];
+    pub const ALL: [Self; 4] =
+        [Self::ClientCredentials, Self::Password, Self::RefreshToken, Self::TokenExchange];
 
     /// The value of `grant_type`.
     pub const fn as_str(self) -> &'static str {
@@ -33,7 +36,16 @@ impl GrantType {
             Self::Password => "password",
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken => "refresh_token",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
+    }
+
+    /// The grant that an operator names: its last part will do where the whole is a URN.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn named(text: &str) -> Result<Self, UnknownName> {
+        if text == "token-exchange" { Ok(Self::TokenExchange) } else { text.parse() }
     }
 }
 
@@ -82,7 +94,7 @@ impl FromStr for GrantType {
         Self::ALL.into_iter().find(|grant| grant.as_str() == text).ok_or_else(|| UnknownName {
             given: super::id::excerpt(text),
             what: "a grant type",
-            known: "password, client_credentials or refresh_token",
+            known: "password, client_credentials, refresh_token or token-exchange",
         })
     }
 }
@@ -124,6 +136,8 @@ pub struct Registration {
     pub audience: Vec<Audience>,
     /// The audiences that it serves: it may introspect their tokens, whoever they were issued to (RFC 7662 §2.1).
     pub resource_servers: Vec<Audience>,
+    /// The audiences that it may swap tokens for (RFC 8693 §2.1): where it may act for whoever its own callers are.
+    pub may_act_for: Vec<Audience>,
     /// How it may authenticate; never empty, and `none` stands alone.
     pub auth_methods: Vec<AuthMethod>,
     /// How long its access tokens live, if not as long as everybody's.
@@ -151,6 +165,7 @@ impl Default for Registration {
             scope: Scope::empty(),
             audience: Vec::new(),
             resource_servers: Vec::new(),
+            may_act_for: Vec::new(),
             auth_methods: vec![AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
             access_ttl: None,
             refresh_ttl: None,
@@ -189,6 +204,21 @@ pub enum InvalidRegistration {
         "a client with the method none cannot introspect, for anybody can act as it: take --resource-server away, or give it a secret"
     )]
     PublicResourceServer,
+    /// Whoever finds a user's token could swap it.
+    #[error(
+        "a client with the method none cannot exchange tokens, for anybody can act as it: leave the grant out, or give it a secret"
+    )]
+    PublicTokenExchange,
+    /// Nothing to swap tokens for.
+    #[error(
+        "the grant token-exchange needs the audiences that tokens may be exchanged for: name them with --may-act-for"
+    )]
+    ExchangeForNobody,
+    /// A permission that nothing asks for; the operator thinks otherwise.
+    #[error(
+        "the client may act for an audience and has no grant to do so: add --grant token-exchange, or take the audiences away with --may-act-for ''"
+    )]
+    UnusedMayActFor,
     /// A refresh token that nothing issues.
     #[error("refresh_token alone gives no first token: add --grant password")]
     RefreshWithoutPassword,
@@ -239,6 +269,13 @@ impl Registration {
         }
         if public && !self.resource_servers.is_empty() {
             return Err(InvalidRegistration::PublicResourceServer);
+        }
+        let exchanges = self.grant_types.contains(&GrantType::TokenExchange);
+        match (exchanges, self.may_act_for.is_empty()) {
+            (true, _) if public => return Err(InvalidRegistration::PublicTokenExchange),
+            (true, true) => return Err(InvalidRegistration::ExchangeForNobody),
+            (false, false) => return Err(InvalidRegistration::UnusedMayActFor),
+            (true, false) | (false, true) => {}
         }
         match (self.auth_methods.contains(&AuthMethod::PrivateKeyJwt), &self.jwks) {
             (true, None) => return Err(InvalidRegistration::NoKeys),
@@ -326,7 +363,7 @@ mod tests {
     #[test]
     fn registrations_that_make_no_sense_are_refused() {
         use AuthMethod::{ClientSecretBasic as Basic, None as Public};
-        use GrantType::{ClientCredentials, Password, RefreshToken};
+        use GrantType::{ClientCredentials, Password, RefreshToken, TokenExchange};
         use InvalidRegistration as No;
 
         for (grants, methods, expected) in [
@@ -353,6 +390,17 @@ mod tests {
             let serves = Registration { resource_servers, ..registration(grants, &[method]) };
             assert_eq!(serves.check(), expected);
         }
+        let target = vec!["urn:b".parse().expect("a URI")];
+        for (grant, method, may_act_for, expected) in [
+            (TokenExchange, Basic, &target, Ok(())),
+            (TokenExchange, Public, &target, Err(No::PublicTokenExchange)),
+            (TokenExchange, Basic, &Vec::new(), Err(No::ExchangeForNobody)),
+            (Password, Basic, &target, Err(No::UnusedMayActFor)),
+        ] {
+            let may_act_for = may_act_for.clone();
+            let exchanges = Registration { may_act_for, ..registration(&[grant], &[method]) };
+            assert_eq!(exchanges.check(), expected);
+        }
         for (method, expected) in [(Basic, Ok(())), (Public, Err(No::PublicUserAddress))] {
             let trusted = Registration { trust_user_address: true, ..registration(&[Password], &[method]) };
             assert_eq!(trusted.check(), expected);
@@ -369,6 +417,15 @@ mod tests {
             let with_keys = Registration { jwks: jwks.clone(), ..registration(&[Password], &[method]) };
             assert_eq!(with_keys.check(), expected);
             assert_eq!(with_keys.has_secret(), method == Basic);
+        }
+    }
+
+    #[test]
+    fn only_an_operator_may_name_a_grant_by_its_last_part() {
+        assert_eq!(GrantType::named("token-exchange"), Ok(GrantType::TokenExchange));
+        assert!("token-exchange".parse::<GrantType>().is_err(), "on the wire it is no grant type");
+        for grant in GrantType::ALL {
+            assert_eq!((GrantType::named(grant.as_str()), grant.as_str().parse()), (Ok(grant), Ok(grant)));
         }
     }
 }

@@ -11,9 +11,20 @@ use crate::model::scope::Scope;
 use crate::model::status::StatusIndex;
 use crate::model::time::{Timestamp, Ttl};
 
+use super::subject_token::Actor;
+
+/// Who a token stands for.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// A client: without a resource owner, `sub` identifies it (RFC 9068 §2.2).
+    Client(&'a ClientId),
+    /// A user.
+    User(UserClaims<'a>),
+}
+
 /// The user behind a token.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct UserClaims<'a> {
     /// `sub`.
     pub id: UserId,
     /// `preferred_username`.
@@ -31,8 +42,10 @@ pub struct Facts<'a> {
     pub issuer: &'a str,
     /// The client it is issued to.
     pub client_id: &'a ClientId,
-    /// The user it stands for; `None` for client_credentials.
-    pub subject: Option<Subject<'a>>,
+    /// Who it stands for: for client_credentials the client itself.
+    pub subject: Subject<'a>,
+    /// Who acts for the subject, RFC 8693 §4.1; `None` where nothing was exchanged.
+    pub actor: Option<&'a Actor>,
     /// The resource servers it is for; empty means `default_audience`.
     pub audience: &'a [Audience],
     /// `aud` where neither request nor client names one.
@@ -70,6 +83,8 @@ pub struct Claims<'a> {
     preferred_username: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     roles: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<&'a Actor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,24 +131,24 @@ impl<'a> Claims<'a> {
             [one] => Aud::One(one.as_str()),
             many => Aud::Many(many.iter().map(Audience::as_str).collect()),
         };
-        let subject = facts.subject.as_ref();
+        let (sub, user): (Cow<'a, str>, _) = match facts.subject {
+            Subject::Client(id) => (id.as_str().into(), None),
+            Subject::User(user) => (user.id.to_string().into(), Some(user)),
+        };
         let issued_at = facts.issued_at.as_secs();
         Self {
             iss: facts.issuer,
-            // RFC 9068 §2.2: without a resource owner, sub identifies the client.
-            sub: match subject {
-                None => facts.client_id.as_str().into(),
-                Some(subject) => subject.id.to_string().into(),
-            },
+            sub,
             aud,
             exp: issued_at + facts.ttl.as_secs(),
             iat: issued_at,
             jti: facts.token_id,
             client_id: facts.client_id.as_str(),
             scope: Some(facts.scope.as_str()).filter(|scope| !scope.is_empty()),
-            auth_time: subject.map(|subject| subject.auth_time.as_secs()),
-            preferred_username: subject.map(|subject| subject.username),
-            roles: subject.map_or_else(Vec::new, |s| s.roles.iter().map(RoleName::as_str).collect()),
+            auth_time: user.map(|user| user.auth_time.as_secs()),
+            preferred_username: user.map(|user| user.username),
+            roles: user.map_or_else(Vec::new, |user| user.roles.iter().map(RoleName::as_str).collect()),
+            act: facts.actor,
             status: facts.status.map(|index| Status {
                 status_list: StatusListRef {
                     idx: index.idx(),
@@ -154,7 +169,8 @@ mod tests {
             jkt: None,
             issuer: "https://auth.example.com",
             client_id,
-            subject: None,
+            subject: Subject::Client(client_id),
+            actor: None,
             audience,
             default_audience: "https://auth.example.com",
             scope,
@@ -195,19 +211,19 @@ mod tests {
         let (client, scope) = ("app".parse().expect("an id"), "b a".parse().expect("a scope"));
         let audience = ["urn:a".parse().expect("an audience"), "urn:b".parse().expect("an audience")];
         let roles = ["admin".parse().expect("a role")];
-        let subject = Subject {
+        let user = UserClaims {
             id: UserId::from_random([0; 16]),
             username: "alice",
             roles: &roles,
             auth_time: Timestamp::from_secs(900),
         };
-        let facts = Facts { subject: Some(subject), ..facts(&client, &audience, &scope) };
+        let facts = Facts { subject: Subject::User(user), ..facts(&client, &audience, &scope) };
 
         let claims = serde_json::to_value(Claims::new(&facts)).expect("json");
 
         assert_eq!(claims["aud"], serde_json::json!(["urn:a", "urn:b"]));
         assert_eq!(claims["scope"], "a b");
-        assert_eq!(claims["sub"], subject.id.to_string());
+        assert_eq!(claims["sub"], user.id.to_string());
         assert_eq!(claims["roles"], serde_json::json!(["admin"]));
         assert_eq!((&claims["auth_time"], &claims["preferred_username"]), (&900.into(), &"alice".into()));
     }

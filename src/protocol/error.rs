@@ -23,6 +23,8 @@ pub enum ErrorCode {
     UnsupportedGrantType,
     /// RFC 6749 §5.2.
     InvalidScope,
+    /// RFC 7009 §2.2.1.
+    UnsupportedTokenType,
     /// RFC 8707 §2.
     InvalidTarget,
     /// RFC 9449 §5.
@@ -45,6 +47,7 @@ impl ErrorCode {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
+            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
@@ -133,6 +136,18 @@ pub enum GrantFailure {
     TooManyRetries,
 }
 
+/// Why a subject token is not exchanged, RFC 8693 §2.2.2. The client learns only `invalid_request`, so that nobody finds
+/// out anything about tokens of others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubjectTokenFailure {
+    /// Not a token of ours, or not now.
+    #[error("the subject token is not live: {0}")]
+    NotLive(String),
+    /// Whoever gave it out did not mean it for the client that presents it.
+    #[error("the subject token was neither issued to the client nor is it for an audience that it serves")]
+    NotForClient,
+}
+
 /// Everything that can go wrong at `/token`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -186,6 +201,30 @@ pub enum TokenError {
     /// The grant itself is no good.
     #[error("{0}")]
     Grant(GrantFailure),
+    /// RFC 8693 §2.2.2.
+    #[error(transparent)]
+    SubjectToken(#[from] SubjectTokenFailure),
+    /// The subject token has as many actors as a token may have.
+    #[error("the subject token was exchanged too often")]
+    TooManyActors,
+    /// RFC 8693 §3: a `subject_token_type` of which there are none here.
+    #[error("subject_token_type is no type of an access token")]
+    SubjectTokenType,
+    /// RFC 8693 §3: a `requested_token_type` of which there are none here.
+    #[error("requested_token_type is no type of an access token")]
+    RequestedTokenType,
+    /// RFC 8693 §2.1: an actor other than the client itself.
+    #[error("the request has an actor token")]
+    ActorToken,
+    /// Which of several audiences a token is exchanged for is not said.
+    #[error("no audience is named, and the client may act for several")]
+    TargetMissing,
+    /// The scope goes beyond what the subject token allows.
+    #[error("the scope goes beyond that of the subject token")]
+    ScopeBeyondSubject,
+    /// A token by exchange, given back by whoever exchanged it: its index is not theirs.
+    #[error("the token is of a token exchange, which did not begin its session")]
+    ExchangedToken,
     /// RFC 7009 §2.1: a client may give back what it was given, and nothing else.
     #[error("the token was issued to another client")]
     OtherClientsToken,
@@ -270,7 +309,7 @@ impl TokenError {
             Self::UnsupportedGrantType => (
                 Code::UnsupportedGrantType,
                 400,
-                "This server offers the grant types client_credentials, password and refresh_token.",
+                "This server offers the grant types client_credentials, password, refresh_token and urn:ietf:params:oauth:grant-type:token-exchange.",
             ),
             Self::UnauthorizedClient(_) => {
                 (Code::UnauthorizedClient, 400, "The client is not registered for this grant type.")
@@ -290,6 +329,44 @@ impl TokenError {
                 Code::InvalidGrant,
                 400,
                 "The refresh token is invalid, expired, revoked or was issued to another client or key.",
+            ),
+            Self::SubjectToken(SubjectTokenFailure::NotLive(_) | SubjectTokenFailure::NotForClient) => (
+                Code::InvalidRequest,
+                400,
+                "The subject token is invalid, expired or revoked, or was not meant for this client.",
+            ),
+            Self::TooManyActors => (
+                Code::InvalidRequest,
+                400,
+                "The subject token has been exchanged too often; exchange one that is nearer to the user's.",
+            ),
+            Self::SubjectTokenType => (
+                Code::InvalidRequest,
+                400,
+                "Subject tokens are access tokens of this server: urn:ietf:params:oauth:token-type:access_token or :jwt.",
+            ),
+            Self::RequestedTokenType => (
+                Code::InvalidRequest,
+                400,
+                "Tokens are exchanged for access tokens only: urn:ietf:params:oauth:token-type:access_token or :jwt.",
+            ),
+            Self::ActorToken => (
+                Code::InvalidRequest,
+                400,
+                "Leave actor_token and actor_token_type out: the actor is the client that authenticates.",
+            ),
+            Self::TargetMissing => (
+                Code::InvalidTarget,
+                400,
+                "This client may act for several audiences; name at least one with audience or resource.",
+            ),
+            Self::ScopeBeyondSubject => {
+                (Code::InvalidScope, 400, "The scope goes beyond that of the subject token.")
+            }
+            Self::ExchangedToken => (
+                Code::UnsupportedTokenType,
+                400,
+                "A token by token exchange ends with the token that it was exchanged for, and not by itself.",
             ),
             Self::OtherClientsToken => {
                 (Code::InvalidGrant, 400, "The token was issued to another client, so it was not revoked.")
@@ -363,6 +440,8 @@ const fn missing_sentence(name: &str) -> &'static str {
         b"username" => "The parameter username is missing.",
         b"password" => "The parameter password is missing.",
         b"refresh_token" => "The parameter refresh_token is missing.",
+        b"subject_token" => "The parameter subject_token is missing.",
+        b"subject_token_type" => "The parameter subject_token_type is missing.",
         b"token" => "The parameter token is missing.",
         b"client_id" => "The parameter client_id is missing.",
         _ => "A required parameter is missing.",

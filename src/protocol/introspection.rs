@@ -25,7 +25,8 @@ pub fn may_learn_of(caller: &Client, issued_to: &ClientId, audience: &[Box<str>]
 }
 
 /// The members of RFC 7662 §2.2 for an access token whose claims hold: its own words, and none that the RFCs do not
-/// name. RFC 9068 §2.2.1 and §2.2.3 add `auth_time` and `roles`, RFC 9449 §6.2 `cnf`.
+/// name. RFC 9068 §2.2.1 and §2.2.3 add `auth_time` and `roles`, RFC 9449 §6.2 `cnf`,
+/// RFC 8693 §4.1 `act`.
 pub fn active_access_token(claims: &Map<String, Value>) -> String {
     #[derive(Serialize)]
     struct Members<'a> {
@@ -50,6 +51,8 @@ pub fn active_access_token(claims: &Map<String, Value>) -> String {
         auth_time: Option<&'a Value>,
         #[serde(skip_serializing_if = "Option::is_none")]
         roles: Option<&'a Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        act: Option<&'a Value>,
     }
     let claim = |name: &str| claims.get(name);
     let members = Members {
@@ -69,6 +72,7 @@ pub fn active_access_token(claims: &Map<String, Value>) -> String {
         cnf: claim("cnf"),
         auth_time: claim("auth_time"),
         roles: claim("roles"),
+        act: claim("act"),
     };
     serde_json::to_string(&members).expect("JSON always serializes")
 }
@@ -182,8 +186,10 @@ mod tests {
         );
         let mut bound = claims.clone();
         bound.insert("cnf".into(), json!({"jkt": "k"}));
+        bound.insert("act".into(), json!({"sub": "api"}));
         let bound: Value = serde_json::from_str(&active_access_token(&bound)).expect("json");
         assert_eq!((&bound["token_type"], &bound["cnf"]), (&json!("DPoP"), &json!({"jkt": "k"})));
+        assert_eq!(bound["act"], json!({"sub": "api"}));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod refresh_token;
 pub mod scope_rules;
 pub mod status_list;
 pub mod status_order;
+pub mod subject_token;
 pub mod throttle;
 pub mod token_id;
 pub mod token_request;

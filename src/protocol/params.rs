@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::model::secret::PlainSecret;
 
-/// Parameters that a request may name several times (RFC 8707 §2: `resource`).
-const REPEATABLE: [&str; 1] = ["resource"];
+/// Parameters that a request may name several times (RFC 8707 §2: `resource`; RFC 8693 §2.1: `audience`).
+const REPEATABLE: [&str; 2] = ["audience", "resource"];
 
 /// The parameters of one request, each decoded once. Wiped from memory when dropped.
 pub struct Params(Vec<(String, Zeroizing<String>)>);
@@ -127,10 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn resource_may_be_repeated() {
-        let params = Params::parse(b"resource=https://a&resource=&resource=https://b").expect("a form");
+    fn targets_may_be_repeated() {
+        for name in ["resource", "audience"] {
+            let form = format!("{name}=https://a&{name}=&{name}=https://b");
+            let params = Params::parse(form.as_bytes()).expect("a form");
 
-        assert_eq!(params.values("resource").collect::<Vec<_>>(), ["https://a", "https://b"]);
+            assert_eq!(params.values(name).collect::<Vec<_>>(), ["https://a", "https://b"]);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The token request by grant, RFC 6749 §4.3.2, §4.4.2 and §6: parsed once, complete or refused.
+//! The token request by grant, RFC 6749 §4.3.2, §4.4.2 and §6, RFC 8693 §2.1: parsed once, complete or refused.
 
 use crate::model::client::GrantType;
 use crate::model::resource::Audience;
@@ -38,6 +38,40 @@ pub enum TokenRequest {
         /// What is asked for.
         wish: Wish,
     },
+    /// RFC 8693 §2.1.
+    TokenExchange {
+        /// `subject_token`, not yet looked at.
+        token: PlainSecret,
+        /// `requested_token_type`, which the answer is to name.
+        wanted: TokenKind,
+        /// What is asked for; `resource` has the values of `audience` too.
+        wish: Wish,
+    },
+}
+
+/// A kind of token that can be exchanged for another, by its URI in RFC 8693 §3. Ours are both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// An access token, which here is a JWT.
+    AccessToken,
+    /// A JWT, which here is an access token.
+    Jwt,
+}
+
+impl TokenKind {
+    const ALL: [Self; 2] = [Self::AccessToken, Self::Jwt];
+
+    /// The value of `subject_token_type`, `requested_token_type` and `issued_token_type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
+            Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
+        }
+    }
+
+    fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
 }
 
 impl TokenRequest {
@@ -57,6 +91,24 @@ impl TokenRequest {
             GrantType::RefreshToken => {
                 Self::RefreshToken { token: required("refresh_token")?, wish: Wish::parse(params)? }
             }
+            GrantType::TokenExchange => {
+                // The actor is the client, which proves who it is anyway. To leave out who else is said to act would be
+                // to issue another token than was asked for.
+                if params.value("actor_token").or(params.value("actor_token_type")).is_some() {
+                    return Err(TokenError::ActorToken);
+                }
+                let token = required("subject_token")?;
+                let given = params.value("subject_token_type");
+                let given = given.ok_or(TokenError::Missing("subject_token_type"))?;
+                TokenKind::of(given).ok_or(TokenError::SubjectTokenType)?;
+                let wanted = match params.value("requested_token_type") {
+                    Some(wanted) => TokenKind::of(wanted).ok_or(TokenError::RequestedTokenType)?,
+                    None => TokenKind::AccessToken,
+                };
+                let mut wish = Wish::parse(params)?;
+                wish.resource.extend(targets(params, "audience")?);
+                Self::TokenExchange { token, wanted, wish }
+            }
         })
     }
 
@@ -66,6 +118,7 @@ impl TokenRequest {
             Self::ClientCredentials(_) => GrantType::ClientCredentials,
             Self::Password { .. } => GrantType::Password,
             Self::RefreshToken { .. } => GrantType::RefreshToken,
+            Self::TokenExchange { .. } => GrantType::TokenExchange,
         }
     }
 }
@@ -74,10 +127,14 @@ impl Wish {
     fn parse(params: &Params) -> Result<Self, TokenError> {
         let scope =
             params.value("scope").map(str::parse).transpose().map_err(|_| TokenError::MalformedScope)?;
-        // RFC 8707 §2: "The resource parameter … MUST be an absolute URI", else invalid_target.
-        let resource = params.values("resource").map(str::parse).collect::<Result<_, _>>();
-        Ok(Self { scope, resource: resource.map_err(|_| TokenError::Target)? })
+        Ok(Self { scope, resource: targets(params, "resource")? })
     }
+}
+
+/// RFC 8707 §2: "The resource parameter … MUST be an absolute URI", else invalid_target. RFC 8693 §2.1 gives `audience` as
+/// names that both sides know; ours are the URIs that clients are registered for.
+fn targets(params: &Params, name: &str) -> Result<Vec<Audience>, TokenError> {
+    params.values(name).map(str::parse).collect::<Result<_, _>>().map_err(|_| TokenError::Target)
 }
 
 #[cfg(test)]
@@ -100,6 +157,33 @@ mod tests {
             assert_eq!(parse(body), Err(TokenError::Missing(name)), "{body}");
         }
         assert_eq!(parse("grant_type=authorization_code"), Err(TokenError::UnsupportedGrantType));
+    }
+
+    #[test]
+    fn an_exchange_says_what_it_gives_and_what_it_wants() {
+        let grant = GrantType::TokenExchange.as_str();
+        let kind = |kind: &str| format!("urn:ietf:params:oauth:token-type:{kind}");
+        let of = |rest: &str| parse(&format!("grant_type={grant}&subject_token=a.b.c{rest}"));
+        let good = format!("&subject_token_type={}", kind("jwt"));
+
+        let Ok(TokenRequest::TokenExchange { wanted, wish, .. }) =
+            of(&format!("{good}&resource=urn:a&audience=urn:b&audience=urn:c"))
+        else {
+            panic!("a request")
+        };
+        assert_eq!((wanted, wish.resource.len()), (TokenKind::AccessToken, 3));
+        for (rest, expected) in [
+            ("", TokenError::Missing("subject_token_type")),
+            (&format!("&subject_token_type={}", kind("refresh_token")), TokenError::SubjectTokenType),
+            ("&subject_token_type=jwt", TokenError::SubjectTokenType),
+            (&format!("{good}&requested_token_type={}", kind("saml2")), TokenError::RequestedTokenType),
+            (&format!("{good}&actor_token=x"), TokenError::ActorToken),
+            (&format!("{good}&actor_token_type={}", kind("jwt")), TokenError::ActorToken),
+            (&format!("{good}&audience=billing"), TokenError::Target),
+        ] {
+            assert_eq!(of(rest), Err(expected), "{rest}");
+        }
+        assert_eq!(parse(&format!("grant_type={grant}{good}")), Err(TokenError::Missing("subject_token")));
     }
 
     #[test]

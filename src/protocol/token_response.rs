@@ -17,6 +17,8 @@ pub struct TokenResponse {
     pub scope: Scope,
     /// How the access token is used.
     pub token_type: TokenType,
+    /// What the access token is in the words of RFC 8693 §2.2.1, where it was exchanged for another.
+    pub issued_token_type: Option<&'static str>,
 }
 
 /// How an access token is used, RFC 6749 §7.1.
@@ -51,6 +53,9 @@ impl TokenResponse {
             value(&mut json);
         };
         member("access_token", &|json| push_string(json, self.access_token.expose()));
+        if let Some(kind) = self.issued_token_type {
+            member("issued_token_type", &|json| push_string(json, kind));
+        }
         member("token_type", &|json| push_string(json, self.token_type.as_str()));
         member("expires_in", &|json| json.push_str(&self.expires_in.as_secs().to_string()));
         if let Some(token) = refresh_token {
@@ -76,6 +81,7 @@ mod tests {
             refresh_token: refresh_token.map(|token| PlainSecret::new(token.into())),
             scope: scope.parse().expect("a scope"),
             token_type: TokenType::Bearer,
+            issued_token_type: None,
         };
         let read = |answer: TokenResponse| -> serde_json::Value {
             serde_json::from_str(&answer.to_json()).expect("JSON")
@@ -88,5 +94,9 @@ mod tests {
         full["refresh_token"] = "grt_x".into();
         full["scope"] = "a:b read/'%".into();
         assert_eq!(read(answer(Some("grt_x"), "read/'% a:b")), full);
+        full["issued_token_type"] = "urn:x".into();
+        let exchanged =
+            TokenResponse { issued_token_type: Some("urn:x"), ..answer(Some("grt_x"), "read/'% a:b") };
+        assert_eq!(read(exchanged), full);
     }
 }

@@ -32,6 +32,7 @@ struct ClientRow {
     jwks: Option<String>,
     dpop_bound: i64, // 1 for yes
     resource_servers: String,
+    may_act_for: String,
     disabled_at: Option<i64>,
     created_at: i64,
     status_index: Option<i64>,
@@ -54,7 +55,7 @@ pub async fn list(db: &Db) -> Result<Vec<Client>, StorageError> {
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
                 trust_user_address, jwks, dpop_bound, disabled_at, created_at, status_index, without_status,
-                resource_servers
+                resource_servers, may_act_for
          from clients order by id"
     );
     let secrets: Vec<SecretRow> = rows!(
@@ -84,7 +85,7 @@ pub async fn find(tx: &mut Tx, id: &ClientId) -> Result<Option<Client>, StorageE
         ClientRow,
         "select id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
                 trust_user_address, jwks, dpop_bound, disabled_at, created_at, status_index, without_status,
-                resource_servers
+                resource_servers, may_act_for
          from clients where id = $1",
         id.as_str()
     );
@@ -112,8 +113,8 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
         tx,
         "insert into clients (id, name, grant_types, scope, audience, auth_methods, access_ttl, refresh_ttl, alg,
                               disabled_at, created_at, trust_user_address, status_index, without_status,
-                              jwks, dpop_bound, resource_servers)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+                              jwks, dpop_bound, resource_servers, may_act_for)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         client.id.as_str(),
         registration.name.as_deref(),
         joined(&registration.grant_types),
@@ -131,6 +132,7 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<(), StorageError> {
         registration.jwks.as_ref().map(JwkSet::to_json),
         i64::from(registration.dpop_bound),
         audience_json(&registration.resource_servers),
+        audience_json(&registration.may_act_for),
     );
     set_secrets(tx, &client.id, &client.secrets).await
 }
@@ -143,7 +145,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         "update clients set name = $2, grant_types = $3, scope = $4, audience = $5, auth_methods = $6,
                             access_ttl = $7, refresh_ttl = $8, alg = $9, trust_user_address = $10,
                             without_status = $11, jwks = $12, dpop_bound = $13,
-                            resource_servers = $14
+                            resource_servers = $14, may_act_for = $15
          where id = $1",
         id.as_str(),
         registration.name.as_deref(),
@@ -159,6 +161,7 @@ pub async fn update(tx: &mut Tx, id: &ClientId, registration: &Registration) -> 
         registration.jwks.as_ref().map(JwkSet::to_json),
         i64::from(registration.dpop_bound),
         audience_json(&registration.resource_servers),
+        audience_json(&registration.may_act_for),
     );
     Ok(changed == 1)
 }
@@ -267,6 +270,7 @@ impl ClientRow {
                     .map_err(StorageError::corrupt)?,
                 dpop_bound: self.dpop_bound != 0,
                 resource_servers: audience_from(&self.resource_servers)?,
+                may_act_for: audience_from(&self.may_act_for)?,
             },
             secrets,
             disabled_at: self.disabled_at.map(Timestamp::from_secs),

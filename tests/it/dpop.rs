@@ -43,7 +43,7 @@ trials! {
 
 const CLIENT_CREDENTIALS: &[(&str, &str)] = &[("grant_type", "client_credentials")];
 
-fn jkt(key: &Key) -> String {
+pub(crate) fn jkt(key: &Key) -> String {
     let jwk = PublicJwk::parse(key.jwk().as_object().expect("an object")).expect("a key");
     grantd::keys::public_keys::thumbprint(jwk.key())
 }
@@ -64,7 +64,7 @@ fn claims() -> Value {
     json!({"jti": jti, "htm": "POST", "htu": format!("{ISSUER}/token"), "iat": START.as_secs()})
 }
 
-fn proof(key: &Key) -> String {
+pub(crate) fn proof(key: &Key) -> String {
     key.sign(&header(key), &claims())
 }
 

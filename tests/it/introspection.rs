@@ -398,7 +398,7 @@ async fn a_refresh_token_is_told_to_its_own_client_while_it_is_the_live_one(data
     };
     update(vec![GrantType::Password]).await;
     assert_inactive(&own(&second).await, "its client may not redeem it");
-    update(GrantType::ALL.to_vec()).await;
+    update(ClientOf::ANY.grants.to_vec()).await;
     server.pass(14 * 24 * 60 * 60 - 1);
     assert!(is_active(&own(&second).await));
     server.pass(1);

@@ -67,6 +67,8 @@ mod throttle_timing;
 mod tidy;
 mod tls;
 mod token_endpoint;
+mod token_exchange;
+mod token_exchange_life;
 mod user_address;
 mod userinfo;
 mod verifiers;
@@ -139,6 +141,8 @@ fn main() -> std::process::ExitCode {
         tidy::trials(),
         tls::trials(),
         token_endpoint::trials(),
+        token_exchange::trials(),
+        token_exchange_life::trials(),
         user_address::trials(),
         userinfo::trials(),
         verifiers::trials(),

@@ -446,7 +446,7 @@ async fn a_client_that_loses_the_grant_cannot_refresh_and_loses_nothing(database
     house.change_client(|it| Registration { grant_types: vec![GrantType::Password], ..it }).await;
     assert_refused(&house.redeem(&token, &[]).await, "unauthorized_client");
 
-    house.change_client(|it| Registration { grant_types: GrantType::ALL.to_vec(), ..it }).await;
+    house.change_client(|it| Registration { grant_types: ClientOf::ANY.grants.to_vec(), ..it }).await;
     successor(&house.redeem(&token, &[]).await);
     house.server.stop().await;
 }

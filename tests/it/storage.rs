@@ -94,7 +94,12 @@ fn rich_client(id: &str) -> Client {
         registration: Registration {
             name: Some(ODD.into()),
             // Not in the order of the alphabet: the first of each is the client's favourite.
-            grant_types: vec![GrantType::RefreshToken, GrantType::ClientCredentials, GrantType::Password],
+            grant_types: vec![
+                GrantType::RefreshToken,
+                GrantType::TokenExchange,
+                GrantType::ClientCredentials,
+                GrantType::Password,
+            ],
             scope: "write read a'b a%b a:b/c~".parse().expect("a scope"),
             audience: ["https://b.example/?q='%20,\"", "urn:example:a", "https://a.example/"]
                 .map(|uri| uri.parse().expect("an audience"))
@@ -108,6 +113,7 @@ fn rich_client(id: &str) -> Client {
             jwks: Some(JwkSet::parse(ODD_KEYS.as_bytes()).expect("a set")),
             dpop_bound: true,
             resource_servers: vec!["https://b.example/?q='%20,\"".parse().expect("an audience")],
+            may_act_for: vec!["urn:c:\"'".parse().expect("an audience")],
         },
         secrets: vec![
             secret(HashedSecret::Hmac(std::array::from_fn(|i| 255 - i as u8)), 9, None),

@@ -28,6 +28,9 @@ pub(super) struct RegistrationFlags {
     /// An audience that it serves: it may introspect tokens for it (repeatable)
     #[arg(long = "resource-server", value_name = "URI")]
     resource_servers: Vec<OrNothing<Audience>>,
+    /// An audience that it may exchange tokens for, with the grant token-exchange (repeatable)
+    #[arg(long, value_name = "URI")]
+    may_act_for: Vec<OrNothing<Audience>>,
     /// client_secret_basic, client_secret_post, private_key_jwt or none (repeatable) [default: the first two]
     #[arg(long = "auth-method", value_name = "METHOD")]
     auth_methods: Vec<AuthMethod>,
@@ -81,6 +84,7 @@ impl RegistrationFlags {
             scope,
             audiences,
             resource_servers,
+            may_act_for,
             auth_methods,
             access_ttl,
             refresh_ttl,
@@ -95,6 +99,7 @@ impl RegistrationFlags {
             && scope.is_none()
             && audiences.is_empty()
             && resource_servers.is_empty()
+            && may_act_for.is_empty()
             && auth_methods.is_empty()
             && access_ttl.is_none()
             && refresh_ttl.is_none()
@@ -114,6 +119,7 @@ impl RegistrationFlags {
             scope: self.scope.unwrap_or(old.scope),
             audience: or_nothing::list(self.audiences).unwrap_or(old.audience),
             resource_servers: or_nothing::list(self.resource_servers).unwrap_or(old.resource_servers),
+            may_act_for: or_nothing::list(self.may_act_for).unwrap_or(old.may_act_for),
             auth_methods: or_kept(self.auth_methods, old.auth_methods),
             access_ttl: self.access_ttl.map_or(old.access_ttl, OrNothing::into_option),
             refresh_ttl: self.refresh_ttl.map_or(old.refresh_ttl, OrNothing::into_option),

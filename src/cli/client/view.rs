@@ -49,6 +49,7 @@ pub(super) struct ClientView {
     scope: String,
     audience: Vec<String>,
     resource_servers: Vec<String>,
+    may_act_for: Vec<String>,
     token_endpoint_auth_methods: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_ttl: Option<String>,
@@ -77,6 +78,7 @@ impl ClientView {
             scope: registration.scope.to_string(),
             audience: registration.audience.iter().map(Audience::to_string).collect(),
             resource_servers: registration.resource_servers.iter().map(Audience::to_string).collect(),
+            may_act_for: registration.may_act_for.iter().map(Audience::to_string).collect(),
             token_endpoint_auth_methods: registration
                 .auth_methods
                 .iter()
@@ -181,7 +183,7 @@ mod tests {
             json!({
                 "client_id": "app", "client_secret": "gcs_x", "name": null,
                 "grant_types": ["password", "refresh_token"], "scope": "a b",
-                "audience": ["https://api.example"], "resource_servers": [],
+                "audience": ["https://api.example"], "resource_servers": [], "may_act_for": [],
                 "token_endpoint_auth_methods": ["client_secret_basic"],
                 "trust_user_address": false, "status": true, "dpop_bound_access_tokens": false, "enabled": true,
                 "created_at": "2023-11-14T22:13:20Z",

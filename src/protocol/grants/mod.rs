@@ -3,6 +3,7 @@
 pub mod client_credentials;
 pub mod password;
 pub mod refresh_token;
+pub mod token_exchange;
 
 use crate::model::resource::Audience;
 use crate::model::scope::Scope;

@@ -190,6 +190,7 @@ impl TestServer {
             scope: with.scope.parse().expect("a scope"),
             audience: audiences(with.audience),
             resource_servers: audiences(with.resource_servers),
+            may_act_for: audiences(with.may_act_for),
             auth_methods: with.methods.to_vec(),
             alg: with.alg.map(|alg| alg.parse().expect("an algorithm")),
             trust_user_address: with.trust_user_address,
@@ -294,18 +295,20 @@ pub(crate) struct ClientOf<'a> {
     pub(crate) scope: &'a str,
     pub(crate) audience: &'a [&'a str],
     pub(crate) resource_servers: &'a [&'a str],
+    pub(crate) may_act_for: &'a [&'a str],
     pub(crate) alg: Option<&'a str>,
     pub(crate) trust_user_address: bool,
 }
 
 impl ClientOf<'_> {
-    /// A confidential client that may do everything.
+    /// A confidential client that may do everything for itself and for users.
     pub(crate) const ANY: ClientOf<'static> = ClientOf {
-        grants: &GrantType::ALL,
+        grants: &[GrantType::ClientCredentials, GrantType::Password, GrantType::RefreshToken],
         methods: &[AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost],
         scope: "read write",
         audience: &[],
         resource_servers: &[],
+        may_act_for: &[],
         alg: None,
         trust_user_address: false,
     };
