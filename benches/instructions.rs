@@ -34,7 +34,7 @@ use serde::Serialize;
 
 /// Each part with the most that it may take, in instructions of its yardstick.
 const LIMITS: [(&str, f64); 6] =
-    [("form", 0.91), ("basic", 2.88), ("scope", 4.27), ("refresh", 1.27), ("claims", 1.81), ("token", 1.17)];
+    [("form", 0.74), ("basic", 2.53), ("scope", 4.02), ("refresh", 1.27), ("claims", 1.39), ("token", 1.16)];
 
 // Every input is made by a function that runs the part once, so that what happens once in a process is not counted.
 
