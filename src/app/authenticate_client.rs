@@ -51,7 +51,7 @@ pub async fn authenticate_client(
             }
         }
         Presented::Assertion { assertion, client_id } => {
-            check_assertion(app, assertion, client_id.as_deref()).await?
+            Box::pin(check_assertion(app, assertion, client_id.as_deref())).await?
         }
     };
     checked.map(AuthenticatedClient).map_err(|cause| TokenError::Client { cause, header_used })
@@ -86,7 +86,7 @@ async fn check_pair(
         });
     let mut proved = SecretHasher::is_among(&digest, stored);
     if !proved && let Some(client) = &client {
-        proved = check_weak(app, client, pair, source).await?;
+        proved = Box::pin(check_weak(app, client, pair, source)).await?;
     }
 
     Ok(match client {

@@ -38,7 +38,7 @@ impl Proven {
     async fn is_first_use(&self, app: &App) -> Result<bool, StorageError> {
         // By key, so that nobody can use up the ids of others.
         let once = Once::DpopProof { jkt: &self.jkt, jti: &self.jti };
-        use_up(app, once, app.clock.now().plus(TAKEN_FOR)).await
+        Box::pin(use_up(app, once, app.clock.now().plus(TAKEN_FOR))).await
     }
 }
 

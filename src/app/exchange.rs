@@ -79,6 +79,8 @@ async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<To
     // Before anything is consumed: a client's algorithm may be a moment older here than its first key.
     let algorithm = signer_for(app, client)?.algorithm();
 
+    // What waits for the database or a hash is on the heap: a future is moved several times, and most requests need none
+    // of this.
     let answered = match wanted {
         TokenRequest::ClientCredentials(wish) => {
             let granted = client_credentials::decide(&wish, client)?;
@@ -93,21 +95,16 @@ async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<To
             let source = login_source(&authenticated, request.source, stated);
             let family_source = network_of(request.source);
             let client = authenticated;
-            login(app, Login { client, username, password, wish, source, family_source, proof }).await
+            let asked = Login { client, username, password, wish, source, family_source, proof };
+            Box::pin(login(app, asked)).await
         }
         TokenRequest::RefreshToken { token, wish } => {
-            refresh(
-                app,
-                &authenticated,
-                &token,
-                &wish,
-                Place { address: request.source, proof: proof.as_ref() },
-            )
-            .await
+            let place = Place { address: request.source, proof: proof.as_ref() };
+            Box::pin(refresh(app, &authenticated, &token, &wish, place)).await
         }
         TokenRequest::TokenExchange { token, wanted, wish } => {
             let (token, wish, proof) = (&token, &wish, proof.as_ref());
-            swap(app, Swap { client, token, wanted, wish, proof }).await
+            Box::pin(swap(app, Swap { client, token, wanted, wish, proof })).await
         }
     };
     if answered.is_ok() {

@@ -80,7 +80,7 @@ async fn authenticate_caller(
 /// What `caller` may learn of an active token; `None` if that is nothing.
 async fn answer(app: &App, caller: &Client, token: &str) -> Result<Option<String>, TokenError> {
     if let Some(presented) = PresentedRefreshToken::read(token) {
-        return of_refresh_token(app, caller, &presented).await;
+        return Box::pin(of_refresh_token(app, caller, &presented)).await;
     }
     match app.live_access_token(token) {
         Ok(live) if may_learn_of(caller, &live.client_id, &live.audience) => {

@@ -49,5 +49,5 @@ pub async fn userinfo(app: &App, presented: &Presented<'_>) -> Result<String, Be
         let possession = app.check_possession(&request).await;
         Ok(possession.map_err(BearerError::from).map(|()| userinfo::userinfo(&user, &live.scope)))
     });
-    told.await?
+    Box::pin(told).await?
 }
