@@ -71,6 +71,8 @@ mod token_exchange;
 mod token_exchange_life;
 mod user_address;
 mod userinfo;
+mod validators;
+mod validators_issuer;
 mod verifiers;
 
 fn main() -> std::process::ExitCode {
@@ -145,6 +147,8 @@ fn main() -> std::process::ExitCode {
         token_exchange_life::trials(),
         user_address::trials(),
         userinfo::trials(),
+        validators::trials(),
+        validators_issuer::trials(),
         verifiers::trials(),
     ])
 }

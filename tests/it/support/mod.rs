@@ -12,6 +12,7 @@ pub(crate) mod refusal;
 pub(crate) mod relay;
 pub(crate) mod runner;
 pub(crate) mod server;
+pub(crate) mod services;
 pub(crate) mod strace;
 pub(crate) mod switchboard;
 pub(crate) mod wire;

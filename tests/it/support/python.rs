@@ -91,17 +91,19 @@ fn run_here(python: &Path, script: &str, arguments: &[String], input: &str) -> R
 fn python() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
 
-    let found = FOUND.get_or_init(|| {
-        let named = std::env::var_os("GRANTD_TEST_PYTHON").map(PathBuf::from);
-        let made = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci-venv/bin/python"));
-        named.into_iter().chain([made, PathBuf::from("python3")]).find(|python| has_libraries(python))
-    });
-    found.as_deref()
+    FOUND.get_or_init(|| python_that_has("authlib, requests, jwt")).as_deref()
 }
 
-fn has_libraries(python: &Path) -> bool {
-    let mut import = Command::new(python);
-    import.args(["-c", "import authlib, requests, jwt.algorithms as a; raise SystemExit(not a.has_crypto)"]);
-    import.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    import.status().is_ok_and(|status| status.success())
+/// The first Python that can import all of these, and elliptic curves.
+pub(crate) fn python_that_has(libraries: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("GRANTD_TEST_PYTHON").map(PathBuf::from);
+    let made = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci-venv/bin/python"));
+    let mut all = named.into_iter().chain([made, PathBuf::from("python3")]);
+    all.find(|python| {
+        let mut import = Command::new(python);
+        import.arg("-c");
+        import.arg(format!("import {libraries}, jwt.algorithms as a; raise SystemExit(not a.has_crypto)"));
+        import.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        import.status().is_ok_and(|status| status.success())
+    })
 }
