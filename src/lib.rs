@@ -34,10 +34,10 @@
 //! 2. [`app::exchange`]: the client proves who it is ([`app::authenticate_client`], the only file that can make an
 //!    [`AuthenticatedClient`](app::authenticate_client::AuthenticatedClient)); the request is parsed into a
 //!    [`TokenRequest`](protocol::token_request::TokenRequest) and the grant must be the client's.
-//! 3. *Gather*: client_credentials needs nothing but memory; a login reads the user and has the password hashed; a
+//! 3. *Gather*: client_credentials and token exchange need nothing but memory; a login reads the user and has the password hashed; a
 //!    refresh reads the family and the user.
 //! 4. *Decide*: [`protocol::grants`] runs oxide-auth's machine (client_credentials, refresh) or ours (password) to
-//!    its end in memory. Everything that can be refused is refused here, before anything is written.
+//!    its end in memory; for token exchange, which asks for nothing on its way, a function does. Everything that can be refused is refused here, before anything is written.
 //! 5. *Persist*: one transaction, in which one conditional statement decides every race.
 //! 6. The token is signed with a key that was parsed once, and the answer written.
 //!
@@ -113,6 +113,11 @@
 //! | a signed answer of introspection is used as an access token | its `typ`, and what it leaves out ([`SignedAnswer`](protocol::introspection::SignedAnswer)) |
 //! | somebody else's session is ended with a token that was found | [`app::revoke`]: own tokens only, refused and not passed over |
 //! | a token that is bound to a key is used without it | refused as a bearer token ([`app::userinfo`]) |
+//! | a service is made to swap a token that was not meant for it (confused deputy) | [`SubjectToken::is_for`](protocol::subject_token::SubjectToken::is_for), in the sentence that a token of nobody gets ([`protocol::grants::token_exchange`]) |
+//! | an exchange widens scope or audience, loses the key of a token | [`protocol::grants::token_exchange`] |
+//! | an exchanged token outlives its session or the token that was given for it | its end and its status index are that token's ([`app::issue`]) |
+//! | services exchange in circles | [`MOST_ACTORS`](protocol::subject_token::MOST_ACTORS) |
+//! | a service logs its callers' users out | no index is its own: [`app::revoke`] refuses what was exchanged |
 //! | another client's token, more scope, another audience | [`protocol::grants`], before anything is written |
 //! | request smuggling: two lengths, a length and chunks, signs and spaces where none belong, a bare line feed | [`http::framing`] refuses the head and the connection ends |
 //! | slow heads, slow bodies, readers that never read, more connections than descriptors | [`http::server::Patience`] and the bounds of [`http::server`] |

@@ -63,10 +63,9 @@ impl App {
         let without_index =
             || AdminError::ForeignToken("it has no status index: it is of an older version".into());
         let index = claim("jti").and_then(status_index_of).ok_or_else(without_index)?;
-        // Where a client's own token was exchanged, `client_id` is the one that acts for it. A user's id is no client's, and
-        // then the index is no client's either.
-        let client = claim("sub").and_then(|id| id.parse().ok());
-        Ok((index, client.ok_or_else(|| AdminError::ForeignToken("its sub is nobody".into()))?))
+        // Where a client's own token was exchanged, `client_id` is whoever acts for it. A user's id is never a client's.
+        let client = ["sub", "client_id"].into_iter().filter_map(claim).find_map(|id| id.parse().ok());
+        Ok((index, client.ok_or_else(|| AdminError::ForeignToken("its client_id is none".into()))?))
     }
 
     /// Ends a session; who comes second finds it over, and nothing to write down.

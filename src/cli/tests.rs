@@ -159,6 +159,7 @@ fn right_command_lines_are_taken() {
         "grantd client create api --resource-server https://a.example --resource-server urn:b",
         "grantd client update app --name x",
         "grantd client update app --resource-server https://a.example",
+        "grantd client create svc --grant token-exchange --may-act-for https://a.example --may-act-for urn:b",
         "grantd client rotate-secret app --keep-old 24h",
         "grantd client delete app --yes",
         "grantd user create alice --role a --role b --password-stdin",

@@ -214,14 +214,18 @@ async fn the_metadata_reads_alike_under_both_names_and_each_address_it_names_ans
 
 async fn each_grant_type_that_the_metadata_names_works_and_no_other(database: TestDatabase) {
     let server = TestServer::start(&database).await;
-    let secret = server.full_client("app").await;
-    let client = ("app", secret.as_str());
+    let every = ClientOf { grants: &GrantType::ALL, may_act_for: &["urn:next"], ..ClientOf::ANY };
+    let secret = server.client("app", every).await.secret.expect("a secret");
+    let client = ("app", secret.expose());
     server.user("alice", &[]).await;
     let named = names(&server.get(METADATA).await.json(), "grant_types_supported");
     assert_eq!(named.len(), GrantType::ALL.len());
-    let token = server.login(client, "alice").await.text("refresh_token");
+    let login = server.login(client, "alice").await;
+    let (subject, token) = (login.text("access_token"), login.text("refresh_token"));
 
+    let subject_type = ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token");
     let user = [("username", "alice"), ("password", PASSWORD), ("refresh_token", token.as_str())];
+    let user = [&user[..], &[("subject_token", subject.as_str()), subject_type]].concat();
     for grant in &named {
         let form = [&[("grant_type", grant.as_str())], &user[..]].concat();
         assert_eq!(server.token_as(client, &form).await.status, 200, "{grant}");
@@ -230,7 +234,7 @@ async fn each_grant_type_that_the_metadata_names_works_and_no_other(database: Te
         "authorization_code",
         "implicit",
         "urn:ietf:params:oauth:grant-type:device_code",
-        "urn:ietf:params:oauth:grant-type:token-exchange",
+        "token-exchange",
         "urn:ietf:params:oauth:grant-type:jwt-bearer",
     ] {
         assert!(!named.iter().any(|name| name == grant));

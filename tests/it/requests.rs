@@ -19,7 +19,7 @@ trials! {
         each_mistake_has_its_code_its_status_and_one_sentence,
         each_failed_client_authentication_is_401_with_a_challenge_only_for_the_header,
         no_refusal_repeats_anything_of_the_request,
-        a_parameter_stands_once_whatever_it_is_and_resource_alone_may_stand_again,
+        a_parameter_stands_once_whatever_it_is_and_targets_alone_may_stand_again,
         what_real_clients_send_besides_is_accepted,
         any_other_method_is_told_which_one_is_taken,
         parameters_in_the_query_are_not_read,
@@ -67,7 +67,7 @@ async fn each_mistake_has_its_code_its_status_and_one_sentence(database: TestDat
     let malformed = "The scope is malformed: names separated by single spaces (RFC 6749 section 3.3).";
     let beyond = "The scope goes beyond what this client may ask for.";
     let target = "The resource is not among the audiences that this client may ask for.";
-    let unsupported = "This server offers the grant types client_credentials, password and refresh_token.";
+    let unsupported = "This server offers the grant types client_credentials, password, refresh_token and urn:ietf:params:oauth:grant-type:token-exchange.";
     let stale = "The refresh token is invalid, expired, revoked or was issued to another client or key.";
     for (body, code, sentence) in [
         (String::new(), "invalid_request", missing("grant_type")),
@@ -192,7 +192,7 @@ async fn no_refusal_repeats_anything_of_the_request(database: TestDatabase) {
     server.stop().await;
 }
 
-async fn a_parameter_stands_once_whatever_it_is_and_resource_alone_may_stand_again(database: TestDatabase) {
+async fn a_parameter_stands_once_whatever_it_is_and_targets_alone_may_stand_again(database: TestDatabase) {
     let (server, app) = server_with_app(&database).await;
 
     for twice in [
@@ -213,7 +213,9 @@ async fn a_parameter_stands_once_whatever_it_is_and_resource_alone_may_stand_aga
         assert!(answer.text("error_description").contains("more than once"), "{twice}: {answer:?}");
     }
 
-    let answer = ask(&server, Some(&app), &format!("{GOOD}&resource=urn:api:b&resource=urn:api:a")).await;
+    // RFC 8707 §2 and RFC 8693 §2.1; audience says something in a token exchange only.
+    let twice = "resource=urn:api:b&resource=urn:api:a&audience=x&audience=y";
+    let answer = ask(&server, Some(&app), &format!("{GOOD}&{twice}")).await;
     assert_eq!(answer.claims()["aud"], serde_json::json!(AUDIENCE));
     server.stop().await;
 }
