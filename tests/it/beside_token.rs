@@ -1,22 +1,17 @@
 //! What holds of `/token` holds of the endpoints beside it: `/introspect`, `/revoke`, `/userinfo`. Bodies that are no
 //! form, methods, pages of other origins, outages, garbage, secrets in logs.
 
-use grantd::model::client::{AuthMethod, Registration};
-use grantd::model::jwk::JwkSet;
-use grantd::protocol::client_assertion::ASSERTION_TYPE;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
-use serde_json::json;
 
 use crate::introspection::House;
 use crate::outage::{CLIENT_CREDENTIALS, assert_put_off, until};
 use crate::support::database::TestDatabase;
-use crate::support::jose::Key;
 use crate::support::refusal::Challenge::Absent;
 use crate::support::refusal::assert_refusal;
 use crate::support::relay::{Relay, Weather};
 use crate::support::runner::trials;
-use crate::support::server::{Answer, ClientOf, ISSUER, PUBLIC, START, TestServer};
+use crate::support::server::{Answer, ClientOf, TestServer};
 
 trials! {
     postgres: [while_the_database_is_away_questions_are_answered_from_memory_and_nothing_is_promised],
@@ -27,7 +22,6 @@ trials! {
         parameters_in_the_query_are_not_read,
         garbage_is_never_a_fault_of_the_server,
         under_an_issuer_with_a_path_each_is_below_that_path,
-        each_authentication_method_that_the_metadata_names_for_an_endpoint_works_there_and_no_other,
     ],
 }
 
@@ -211,59 +205,6 @@ async fn garbage_is_never_a_fault_of_the_server(database: TestDatabase) {
 
     let login = house.server.login(house.app(), "alice").await;
     assert_eq!(house.server.userinfo(&login.text("access_token")).await.status, 200);
-    house.server.stop().await;
-}
-
-async fn each_authentication_method_that_the_metadata_names_for_an_endpoint_works_there_and_no_other(
-    database: TestDatabase,
-) {
-    let house = House::open(&database).await;
-    let server = &house.server;
-    let key = Key::p256();
-    let keys = JwkSet::parse(json!({"keys": [key.named("k")]}).to_string().as_bytes()).expect("a set");
-    let signing = Registration {
-        resource_servers: vec!["urn:x".parse().expect("a URI")],
-        auth_methods: vec![AuthMethod::PrivateKeyJwt],
-        jwks: Some(keys),
-        ..Registration::default()
-    };
-    server.app.create_client(Some("svc".parse().expect("an id")), signing, None).await.expect("a client");
-    server.client("spa", PUBLIC).await;
-    let (id, secret) = house.app();
-    let document = server.get("/.well-known/oauth-authorization-server").await.json();
-    let plain = async |path: &str, form: &[(&str, &str)]| {
-        let request = server.http.post(format!("{}{path}", server.url)).form(form);
-        Answer::of(request.send().await.expect("an answer")).await.status
-    };
-
-    for (endpoint, path) in [("introspection", "/introspect"), ("revocation", "/revoke")] {
-        let named =
-            document[format!("{endpoint}_endpoint_auth_methods_supported")].as_array().expect("names");
-        for method in AuthMethod::ALL {
-            let now = START.as_secs();
-            let claims = json!({"iss": "svc", "sub": "svc", "aud": ISSUER, "exp": now + 60, "jti": path});
-            let assertion = key.sign(&json!({"alg": "ES256", "kid": "k"}), &claims);
-            let token = ("token", "x");
-            let status = match method {
-                AuthMethod::ClientSecretBasic => server.post_as(path, (id, secret), &[token]).await.status,
-                AuthMethod::ClientSecretPost => {
-                    plain(path, &[token, ("client_id", id), ("client_secret", secret)]).await
-                }
-                AuthMethod::PrivateKeyJwt => {
-                    let form = [("client_assertion_type", ASSERTION_TYPE), ("client_assertion", &assertion)];
-                    plain(path, &[&form[..], &[token]].concat()).await
-                }
-                AuthMethod::None => plain(path, &[token, ("client_id", "spa")]).await,
-            };
-
-            let is_named = named.contains(&json!(method.as_str()));
-            assert_eq!(status, if is_named { 200 } else { 401 }, "{path} {method}");
-            assert!(is_named || method == AuthMethod::None && endpoint == "introspection");
-        }
-        // RFC 8414 §2: MUST be there where private_key_jwt is named.
-        let algorithms = &document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")];
-        assert_eq!(*algorithms, document["token_endpoint_auth_signing_alg_values_supported"]);
-    }
     house.server.stop().await;
 }
 

@@ -4,18 +4,11 @@
 use std::collections::BTreeSet;
 
 use grantd::app::signing_keys::Haste;
-use grantd::model::client::{AuthMethod, GrantType, Registration};
-use grantd::model::jwk::JwkSet;
-use grantd::protocol::client_assertion::ASSERTION_TYPE;
 use reqwest::Method;
-use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::jose::Key;
-use crate::support::refusal::Challenge::{Absent, Given};
-use crate::support::refusal::assert_refusal;
 use crate::support::runner::trials;
-use crate::support::server::{Answer, ClientOf, ISSUER, PASSWORD, PUBLIC, START, TestServer};
+use crate::support::server::{Answer, ClientOf, TestServer};
 
 trials! {
     both: [every_published_key_is_there_also_the_pending_one_and_nothing_private],
@@ -23,9 +16,7 @@ trials! {
         keys_may_be_kept_for_no_longer_than_a_new_one_is_published_before_it_signs,
         who_has_the_document_already_is_told_so_without_it,
         a_rotation_changes_the_tag_and_keeps_the_old_key,
-        the_metadata_reads_alike_under_both_names_and_each_address_it_names_answers,
-        each_grant_type_that_the_metadata_names_works_and_no_other,
-        each_authentication_method_that_the_metadata_names_works_and_no_other,
+        the_metadata_reads_alike_under_both_names,
         under_an_issuer_with_a_path_everything_is_below_that_path,
         head_gives_the_headers_of_get_and_no_body,
         a_document_is_only_read,
@@ -48,11 +39,6 @@ async fn send(server: &TestServer, method: Method, path: &str, headers: &[(&str,
 fn kids(document: &Answer) -> BTreeSet<String> {
     let keys = document.json()["keys"].as_array().cloned().expect("keys");
     keys.iter().map(|key| key["kid"].as_str().expect("a kid").to_owned()).collect()
-}
-
-fn names(document: &Value, member: &str) -> Vec<String> {
-    let names = document[member].as_array().unwrap_or_else(|| panic!("no {member} in {document}"));
-    names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
 }
 
 async fn every_published_key_is_there_also_the_pending_one_and_nothing_private(database: TestDatabase) {
@@ -178,7 +164,7 @@ async fn a_rotation_changes_the_tag_and_keeps_the_old_key(database: TestDatabase
     server.stop().await;
 }
 
-async fn the_metadata_reads_alike_under_both_names_and_each_address_it_names_answers(database: TestDatabase) {
+async fn the_metadata_reads_alike_under_both_names(database: TestDatabase) {
     let server = TestServer::start(&database).await;
 
     let (metadata, openid) = (server.get(METADATA).await, server.get(OPENID).await);
@@ -186,118 +172,6 @@ async fn the_metadata_reads_alike_under_both_names_and_each_address_it_names_ans
     assert_eq!((metadata.status, metadata.header("content-type")), (200, "application/json".into()));
     assert_eq!(metadata.body, openid.body);
     assert_eq!(metadata.header("etag"), openid.header("etag"));
-    let document = metadata.json();
-    assert_eq!(document["issuer"], ISSUER);
-    assert_eq!(names(&document, "response_types_supported"), Vec::<String>::new());
-    let mut addresses = 0;
-    for (member, value) in document.as_object().expect("an object") {
-        assert!(!value.is_null(), "{member}");
-        if value.as_array().is_some_and(Vec::is_empty) {
-            assert_eq!(member, "response_types_supported", "RFC 8414 §3.2: no claims with zero elements");
-        }
-        if !(member.ends_with("_endpoint") || member.ends_with("_uri")) {
-            continue;
-        }
-        let path = value.as_str().and_then(|url| url.strip_prefix(ISSUER)).expect("below the issuer");
-        let status = server.get(path).await.status;
-        let expected = match member.as_str() {
-            "jwks_uri" | "status_list_aggregation_endpoint" => 200,
-            "userinfo_endpoint" => 401,
-            _ => 405,
-        };
-        assert_eq!(status, expected, "{member}");
-        addresses += 1;
-    }
-    assert!(addresses >= 5);
-    server.stop().await;
-}
-
-async fn each_grant_type_that_the_metadata_names_works_and_no_other(database: TestDatabase) {
-    let server = TestServer::start(&database).await;
-    let every = ClientOf { grants: &GrantType::ALL, may_act_for: &["urn:next"], ..ClientOf::ANY };
-    let secret = server.client("app", every).await.secret.expect("a secret");
-    let client = ("app", secret.expose());
-    server.user("alice", &[]).await;
-    let named = names(&server.get(METADATA).await.json(), "grant_types_supported");
-    assert_eq!(named.len(), GrantType::ALL.len());
-    let login = server.login(client, "alice").await;
-    let (subject, token) = (login.text("access_token"), login.text("refresh_token"));
-
-    let subject_type = ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token");
-    let user = [("username", "alice"), ("password", PASSWORD), ("refresh_token", token.as_str())];
-    let user = [&user[..], &[("subject_token", subject.as_str()), subject_type]].concat();
-    for grant in &named {
-        let form = [&[("grant_type", grant.as_str())], &user[..]].concat();
-        assert_eq!(server.token_as(client, &form).await.status, 200, "{grant}");
-    }
-    for grant in [
-        "authorization_code",
-        "implicit",
-        "urn:ietf:params:oauth:grant-type:device_code",
-        "token-exchange",
-        "urn:ietf:params:oauth:grant-type:jwt-bearer",
-    ] {
-        assert!(!named.iter().any(|name| name == grant));
-        let form = [&[("grant_type", grant)], &user[..]].concat();
-        let answer = server.token_as(client, &form).await;
-        assert_refusal(&answer, 400, "unsupported_grant_type", Absent);
-        for name in &named {
-            assert!(
-                answer.text("error_description").contains(name),
-                "the sentence names what there is: {name}"
-            );
-        }
-    }
-    server.stop().await;
-}
-
-async fn each_authentication_method_that_the_metadata_names_works_and_no_other(database: TestDatabase) {
-    let server = TestServer::start(&database).await;
-    server.user("alice", &[]).await;
-    server.client("none", PUBLIC).await;
-    let of = |methods| ClientOf { methods, ..ClientOf::default() };
-    let basic = server.client("basic", of(&[AuthMethod::ClientSecretBasic])).await.secret.expect("a secret");
-    let post = server.client("post", of(&[AuthMethod::ClientSecretPost])).await.secret.expect("a secret");
-    let key = Key::p256();
-    let registration = Registration {
-        grant_types: vec![GrantType::Password],
-        auth_methods: vec![AuthMethod::PrivateKeyJwt],
-        jwks: Some(JwkSet::parse(json!({"keys": [key.jwk()]}).to_string().as_bytes()).expect("a set")),
-        ..Registration::default()
-    };
-    server
-        .app
-        .create_client(Some("signs".parse().expect("an id")), registration, None)
-        .await
-        .expect("a client");
-    let named = names(&server.get(METADATA).await.json(), "token_endpoint_auth_methods_supported");
-    let login = [("grant_type", "password"), ("username", "alice"), ("password", PASSWORD)];
-    let in_body = |body: &[(&'static str, &'static str)]| [&login[..], body].concat();
-
-    for method in &named {
-        let answer = match method.as_str() {
-            "client_secret_basic" => server.token_as(("basic", basic.expose()), &login).await,
-            "client_secret_post" => {
-                let form = [&login[..], &[("client_id", "post"), ("client_secret", post.expose())]].concat();
-                server.token(&form).await
-            }
-            "private_key_jwt" => {
-                let exp = START.as_secs() + 60;
-                let claims = json!({"iss": "signs", "sub": "signs", "aud": ISSUER, "exp": exp, "jti": "1"});
-                let assertion = key.sign(&json!({"alg": "ES256"}), &claims);
-                let signed = [("client_assertion_type", ASSERTION_TYPE), ("client_assertion", &assertion)];
-                server.token(&[&login[..], &signed].concat()).await
-            }
-            "none" => server.token(&in_body(&[("client_id", "none")])).await,
-            other => panic!("{other} is named and not tried here"),
-        };
-        assert_eq!(answer.status, 200, "{method}: {answer:?}");
-    }
-    assert_eq!(named.len(), AuthMethod::ALL.len());
-    let assertion =
-        [("client_id", "none"), ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", "a.b.c")];
-    assert_refusal(&server.token(&in_body(&assertion)).await, 401, "invalid_client", Absent);
-    assert_refusal(&server.token_as(("post", post.expose()), &login).await, 401, "invalid_client", Given);
     server.stop().await;
 }
 

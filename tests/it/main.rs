@@ -3,6 +3,7 @@
 //! It has no libtest harness, so that a test whose database or Python is not on this machine is reported
 //! as ignored, by count, and as failed where `CI=true`. How to write a test: `support/runner.rs`.
 
+mod advertised;
 mod audit;
 mod audit_commands;
 mod beside_token;
@@ -79,6 +80,7 @@ fn main() -> std::process::ExitCode {
     // Before any test touches jsonwebtoken, which settles on a provider at its first use.
     grantd::keys::install().expect("nobody was here before");
     support::runner::run([
+        advertised::trials(),
         audit::trials(),
         audit_commands::trials(),
         beside_token::trials(),

@@ -99,19 +99,16 @@ async fn a_client_is_let_in_by_what_it_signs_with_each_algorithm(database: TestD
     let (p256, rsa, ed25519) = (Key::p256(), Key::rsa(), Key::ed25519());
     register(&server, "svc", &[p256.named("p"), rsa.named("r"), ed25519.named("e")]).await;
 
-    let metadata = server.get("/.well-known/oauth-authorization-server").await.json();
-    let named = metadata["token_endpoint_auth_signing_alg_values_supported"].as_array().expect("an array");
     let (p256, rsa, ed25519) = ((&p256, "p"), (&rsa, "r"), (&ed25519, "e"));
 
-    for (named, (alg, (key, kid))) in named.iter().zip([
+    for (alg, (key, kid)) in [
         ("ES256", p256),
         ("RS256", rsa),
         ("PS256", rsa),
         ("EdDSA", ed25519),
         // RFC 9864 §2.2 names the curve; newer libraries write that.
         ("Ed25519", ed25519),
-    ]) {
-        assert_eq!(named, alg, "the metadata names what is taken");
+    ] {
         for (typ, aud) in [
             (Some("client-authentication+jwt"), json!(ISSUER)),
             (Some("JWT"), json!([ISSUER])),
