@@ -14,7 +14,7 @@ use crate::model::id::{ClientId, UserId};
 use crate::model::status::StatusIndex;
 use crate::model::time::Ttl;
 use crate::protocol::introspection::active_access_token;
-use crate::protocol::token_id::status_index_of;
+use crate::protocol::token_id::status_indexes_of;
 
 use super::App;
 
@@ -31,6 +31,8 @@ pub(crate) struct AccessToken {
     proof: Proof,
     /// What it is revoked by.
     pub(super) status_index: StatusIndex,
+    /// By these too: those of the clients that act with it.
+    actor_indexes: Box<[StatusIndex]>,
     /// The client it was issued to.
     pub(super) client_id: ClientId,
     /// The user it stands for; `None` where it stands for a client.
@@ -96,7 +98,9 @@ impl App {
     }
 
     fn is_revoked(&self, token: &AccessToken) -> bool {
-        self.revocations.load().is_revoked(token.status_index)
+        let revocations = self.revocations.load();
+        revocations.is_revoked(token.status_index)
+            || token.actor_indexes.iter().any(|index| revocations.is_revoked(*index))
     }
 }
 
@@ -114,8 +118,10 @@ impl AccessToken {
         };
         // What cannot be revoked is never called live: a token of a version that gave it no index.
         let jti = claims.get("jti").and_then(Value::as_str).unwrap_or_default();
+        let (status_index, actor_indexes) = status_indexes_of(jti).ok_or(NotValid::Malformed("jti"))?;
         Ok(Self {
-            status_index: status_index_of(jti).ok_or(NotValid::Malformed("jti"))?,
+            status_index,
+            actor_indexes: actor_indexes.into(),
             client_id: parsed(&claims, "client_id")?,
             user_id,
             audience,

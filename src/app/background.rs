@@ -133,9 +133,9 @@ impl App {
         let revocations = revocations::purge(&mut tx, now).await?;
         let sources = known_sources::purge(&mut tx, now.minus(KNOWN_FOR)).await?;
         root_keys::purge(&mut tx, now).await?;
-        let used = used_ids::purge(&mut tx, now.minus(KEEP_USED)).await?;
         tx.commit().await?;
         self.forget_revocations(now).await;
+        let used = self.purge_used_ids(now.minus(KEEP_USED)).await?;
         let mut failures = 0;
         for kind in CounterKind::ALL {
             // A transaction for each kind: a guess locks one row of each, and two that lock several of one kind in
@@ -149,6 +149,23 @@ impl App {
             tracing::debug!(families, revocations, sources, failures, used, "deleted what is over");
         }
         Ok(())
+    }
+}
+
+impl App {
+    /// A few at a time: there may be a row for each request of an hour, and others want to write as well.
+    async fn purge_used_ids(&self, before: Timestamp) -> Result<u64, AdminError> {
+        const AT_A_TIME: u32 = 5000;
+        let mut forgotten = 0;
+        loop {
+            let mut tx = self.db.begin().await?;
+            let some = used_ids::purge(&mut tx, before, AT_A_TIME).await?;
+            tx.commit().await?;
+            forgotten += some;
+            if some < u64::from(AT_A_TIME) {
+                return Ok(forgotten);
+            }
+        }
     }
 }
 

@@ -107,8 +107,6 @@ impl App {
             CompactJws::read(proof, dpop::LONGEST).map_err(|why| InvalidProof::Unreadable(why.as_str()))?;
         let jwk = dpop::key(&jws.header)?;
         let jkt = thumbprint(jwk.key());
-        VerifyingKey::new(jwk).verify(&jws).map_err(|why| InvalidProof::Signature(why.as_str()))?;
-
         let now = self.clock.now();
         // RFC 9449 §8: one that is there must be ours, whether or not there must be one.
         let nonce = match dpop::nonce(&jws.claims)? {
@@ -119,6 +117,8 @@ impl App {
         let uri = format!("{}{path}", self.policy.issuer);
         let expected = Expected { method, uri: &uri, access_token, now };
         let jti = dpop::judge(&jws.claims, nonce, &expected)?.to_owned();
+        // Last, because it costs the most, and who sends it has chosen the key.
+        VerifyingKey::new(jwk).verify(&jws).map_err(|why| InvalidProof::Signature(why.as_str()))?;
         Ok(Some(Proven { jkt, jti }))
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::keys::{Expectations, Outcome};
 use crate::model::id::{ClientId, UserId};
 use crate::model::time::Ttl;
-use crate::protocol::token_id::status_index_of;
+use crate::protocol::token_id::status_indexes_of;
 use crate::storage::{clients, users};
 
 use super::App;
@@ -70,11 +70,13 @@ impl App {
 
     /// By what its id says, also where it does not say where its status is.
     fn inspect_status(&self, claims: &Map<String, Value>) -> Option<Finding> {
-        let index = claims.get("jti").and_then(Value::as_str).and_then(status_index_of)?;
-        let problem = self
-            .revocations
-            .load()
-            .is_revoked(index)
+        let jti = claims.get("jti").and_then(Value::as_str);
+        let (index, actors) = jti.and_then(status_indexes_of)?;
+        let revocations = self.revocations.load();
+        let problem = [index]
+            .iter()
+            .chain(&actors)
+            .any(|index| revocations.is_revoked(*index))
             .then(|| "it is revoked: its session was ended, or its client was cut off since".to_owned());
         Some(Finding { name: "status".into(), problem })
     }

@@ -49,6 +49,8 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
     let key = signer_for(app, client)?;
     let now = app.clock.now();
     let ttl = access_ttl(app, client);
+    // An exchanged token ends with the one it came from, and with whoever acts with it.
+    let mut actors = Vec::new();
     let (subject, actor, status_index, ends) = match on_behalf_of {
         OnBehalfOf::Itself => (Subject::Client(&client.id), None, client.status_index, None),
         OnBehalfOf::User(user, family) => {
@@ -61,12 +63,13 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
             (Subject::User(claims), None, family.status_index, Some(family.expires_at))
         }
         OnBehalfOf::Exchanged(token, actor) => {
+            actors.extend(token.actor_indexes.iter().copied().chain([client.status_index]));
             (token.stands_for.subject(), Some(actor), token.status_index, Some(token.expires_at))
         }
     };
     // What outlived its session could not be ended with it; and an exchange is no way to a longer life.
     let ttl = ends.map_or(ttl, |ends| ttl.min(now.whole_secs_until(ends)));
-    let token_id = token_id(status_index, random::bytes());
+    let token_id = token_id(status_index, &actors, random::bytes());
     let claims = Claims::new(&Facts {
         issuer: &app.policy.issuer,
         client_id: &client.id,

@@ -109,6 +109,11 @@ async fn judged(
     (attempt, admission): (&Attempt, Admission),
     caller: &Caller,
 ) -> Result<Outcome, TokenError> {
+    // Before the password is looked at: else a proof that was used before would tell whether it is right, and leave no
+    // login behind.
+    if let Some(proof) = &login.proof {
+        proof.use_up(app).await?;
+    }
     let stored = match name {
         Some(name) => app.login_share.step(users::find_password(&app.db, name)).await?,
         None => None,
@@ -137,9 +142,6 @@ async fn judged(
         return Err(TokenError::Busy);
     }
 
-    if let Some(proof) = &login.proof {
-        proof.use_up(app).await?;
-    }
     let now = app.clock.now();
     let status_index = app.login_share.step(app.status_indexes.next(&app.db)).await?;
     let family = begin_family(app, login, (user, status_index), &granted, now);

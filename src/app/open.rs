@@ -146,7 +146,7 @@ impl App {
             status_indexes: StatusIndexes::new(&key.derive(Purpose::StatusIndexes)),
             known_families: KnownFamilies::default(),
             verified_tokens: Lately::default(),
-            rotations: Rotations::default(),
+            rotations: Rotations::new(),
             reloading: Mutex::default(),
             reloading_keys: Mutex::default(),
             reloading_revocations: Mutex::default(),

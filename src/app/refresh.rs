@@ -106,7 +106,8 @@ pub(super) async fn refresh(
 
         let answer = match decision {
             Decision::Rotate(granted) => {
-                let users_revision = from_memory.then_some(*users_revision);
+                // In the last round whatever was read must do: somebody may be changing users all the time.
+                let users_revision = (round < ROUNDS).then_some(*users_revision);
                 let moved = Owned {
                     family: Family {
                         generation: family.generation + 1,

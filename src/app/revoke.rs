@@ -97,6 +97,10 @@ async fn end_by_refresh_token(
         return Err(TokenError::OtherClientsToken);
     }
     tracing::Span::current().record("user_id", family.user_id.to_string());
+    // Over already: nobody shall hold up those who end something by asking again and again for what has ended.
+    if family.revoked.is_some() || app.clock.now() >= family.expires_at {
+        return Ok(());
+    }
     end_session(app, client, family.id).await
 }
 

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::model::id::FamilyId;
@@ -20,6 +21,9 @@ use super::refresh::decide_by;
 /// How many statements run at a time: while one is synced, another is prepared.
 const AT_A_TIME: usize = 2;
 
+/// How many may wait, each for ten seconds at most.
+const LONGEST_LINE: usize = 2000;
+
 /// A rotation that is wanted.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
@@ -33,8 +37,11 @@ pub(super) struct Wanted {
 }
 
 /// Those who wait to be written.
-#[derive(Default)]
-pub(crate) struct Rotations(Mutex<Line>);
+pub(crate) struct Rotations {
+    line: Mutex<Line>,
+    /// One that ends with the process, while those of workers end before.
+    runtime: Option<Handle>,
+}
 
 #[derive(Default)]
 struct Line {
@@ -54,10 +61,16 @@ pub(super) struct Rotating {
     won: oneshot::Receiver<Result<bool, StorageError>>,
 }
 
-/// Redeems a live token. It stands in line from now on, and is written also if nobody waits any more.
+/// Redeems a live token. It stands in line from now on, as long as somebody waits for it; once it is being written it goes
+/// on.
 pub(super) fn rotate(app: &Arc<App>, wanted: Wanted) -> Rotating {
     let ((begun, has_begun), (told, won)) = (oneshot::channel(), oneshot::channel());
     let mut line = app.rotations.line();
+    if line.waiting.len() >= LONGEST_LINE {
+        // Nobody has to be told that nobody answers.
+        let _ = told.send(Err(StorageError::Unavailable("too many wait to be written".to_owned())));
+        return Rotating { begun: has_begun, won };
+    }
     line.waiting.push(Waiting { wanted, begun, told });
     if line.running < AT_A_TIME {
         line.running += 1;
@@ -84,8 +97,13 @@ impl Rotating {
 }
 
 impl Rotations {
+    /// Nobody waits yet; the thread that calls this outlives all workers.
+    pub(crate) fn new() -> Self {
+        Self { line: Mutex::default(), runtime: Handle::try_current().ok() }
+    }
+
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,8 +115,18 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.is_counted {
-            self.app.rotations.line().running -= 1;
+        if !self.is_counted {
+            return;
+        }
+        let mut line = self.app.rotations.line();
+        line.running -= 1;
+        // Its worker was stopped in the middle; there is another thread for those who still wait.
+        if !line.waiting.is_empty()
+            && let Some(runtime) = &self.app.rotations.runtime
+        {
+            line.running += 1;
+            let running = Self { app: Arc::clone(&self.app), is_counted: true };
+            runtime.spawn(async move { running.write_all().await });
         }
     }
 }
@@ -146,8 +174,10 @@ impl Running {
 }
 
 impl Line {
-    /// As many as the statement has room for, those who came first, and no family twice.
+    /// As many as the statement has room for, those who came first, and no family twice. Who has gone away meanwhile is left
+    /// out: written long after it was asked for, a rotation would be older than its client's window for asking again.
     fn take(&mut self) -> Vec<Waiting> {
+        self.waiting.retain(|waiting| !waiting.told.is_closed());
         let mut taken: Vec<Waiting> = Vec::new();
         let mut at = 0;
         while at < self.waiting.len() && taken.len() < ROOM {
@@ -189,7 +219,8 @@ async fn won_of(tx: &mut Tx, wanted: &[Wanted]) -> Result<Vec<FamilyId>, Storage
 mod tests {
     use super::*;
 
-    fn waiting(family: u8, generation: u32) -> Waiting {
+    /// Somebody who stands in line, and what they wait for.
+    fn standing(family: u8, generation: u32) -> (Waiting, Rotating) {
         let wanted = Wanted {
             id: FamilyId::from_random([family; 16]),
             generation,
@@ -199,11 +230,13 @@ mod tests {
             now: Timestamp::from_secs(0),
             users_revision: None,
         };
-        Waiting { wanted, begun: oneshot::channel().0, told: oneshot::channel().0 }
+        let ((begun, has_begun), (told, won)) = (oneshot::channel(), oneshot::channel());
+        (Waiting { wanted, begun, told }, Rotating { begun: has_begun, won })
     }
 
-    fn line(waiting: impl IntoIterator<Item = Waiting>) -> Line {
-        Line { waiting: waiting.into_iter().collect(), running: 0 }
+    fn line(standing: impl IntoIterator<Item = (Waiting, Rotating)>) -> (Line, Vec<Rotating>) {
+        let (waiting, rotating) = standing.into_iter().unzip();
+        (Line { waiting, running: 0 }, rotating)
     }
 
     fn taken(line: &mut Line) -> Vec<(u8, u32)> {
@@ -214,7 +247,7 @@ mod tests {
 
     #[test]
     fn as_many_are_taken_as_have_room_and_who_came_first_goes_first() {
-        let mut line = line((1..=10).map(|family| waiting(family, 0)));
+        let (mut line, _all_wait) = line((1..=10).map(|family| standing(family, 0)));
 
         assert_eq!(taken(&mut line), (1..=8).map(|family| (family, 0)).collect::<Vec<_>>());
         assert_eq!(taken(&mut line), [(9, 0), (10, 0)]);
@@ -223,11 +256,20 @@ mod tests {
 
     #[test]
     fn two_who_redeem_one_token_are_judged_one_after_the_other() {
-        let mut line = line([waiting(1, 0), waiting(1, 0), waiting(2, 0), waiting(1, 1)]);
+        let (mut line, _all_wait) = line([standing(1, 0), standing(1, 0), standing(2, 0), standing(1, 1)]);
 
         assert_eq!(taken(&mut line), [(1, 0), (2, 0)]);
         assert_eq!(taken(&mut line), [(1, 0)]);
         assert_eq!(taken(&mut line), [(1, 1)]);
+    }
+
+    #[test]
+    fn who_has_gone_away_is_not_written_any_more() {
+        let (mut line, mut all) = line((1..=4).map(|family| standing(family, 0)));
+        drop((all.remove(2), all.remove(0)));
+
+        assert_eq!(taken(&mut line), [(2, 0), (4, 0)]);
+        assert_eq!(taken(&mut line), []);
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use super::output::talk;
 pub(super) fn tell(app: &App, what: &str) -> String {
     let by = app.revocations_seen_by().rfc3339();
     talk(&format!(
-        "{what} Introspection refuses the tokens within a second, services that read status lists by {by}; tokens of clients with --no-status are good for services that check them offline until they expire."
+        "{what} Introspection refuses the tokens within a second, services that read status lists by {by}; tokens of clients with --no-status, and those that a client that was cut off got by token exchange, are good for services that check them offline until they expire."
     ));
     by
 }

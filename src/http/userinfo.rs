@@ -1,7 +1,7 @@
 //! `GET` and `POST /userinfo`: the user behind a bearer token (RFC 6750; OpenID Connect Core §5.3).
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -35,7 +35,9 @@ pub(super) async fn wrong_method(request: HttpRequest, state: Data<HttpState>) -
 async fn answer(request: &HttpRequest, body: Payload, state: &HttpState) -> Result<String, BearerError> {
     // RFC 6750 §2.2: a token is looked for in a body that says it is a form, and in no other.
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let form = match content_type.is_some_and(form::is_form) {
+    // And never in that of a GET.
+    let may_have_one = *request.method() == Method::POST;
+    let form = match may_have_one && content_type.is_some_and(form::is_form) {
         true => Some(form::read(request, body).await?),
         false => None,
     };

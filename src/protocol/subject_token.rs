@@ -12,7 +12,7 @@ use crate::model::time::Timestamp;
 
 use super::access_token::{Subject, UserClaims};
 use super::introspection::may_learn_of;
-use super::token_id::status_index_of;
+use super::token_id::status_indexes_of;
 
 /// As many services may stand in a row behind a token. More is a loop, or a design that nobody can audit any more; each
 /// makes the token longer, which comes in a header.
@@ -37,6 +37,8 @@ pub struct SubjectToken {
     pub expires_at: Timestamp,
     /// What it is revoked by.
     pub status_index: StatusIndex,
+    /// By these too: those of the clients that act with it.
+    pub actor_indexes: Vec<StatusIndex>,
 }
 
 /// Who a token stands for, as it says itself.
@@ -91,6 +93,7 @@ impl SubjectToken {
     /// Reads what introspection says of a live access token; `None` if that is not what introspection says.
     pub fn read(introspection: &str) -> Option<Self> {
         let said: Said = serde_json::from_str(introspection).ok()?;
+        let (status_index, actor_indexes) = status_indexes_of(&said.jti)?;
         let stands_for = match said.auth_time {
             None => StandsFor::Client(said.sub.parse().ok()?),
             Some(auth_time) => StandsFor::User {
@@ -111,7 +114,8 @@ impl SubjectToken {
             jkt: said.cnf.map(|cnf| cnf.jkt),
             actor: said.act,
             expires_at: Timestamp::from_secs(said.exp),
-            status_index: status_index_of(&said.jti)?,
+            status_index,
+            actor_indexes,
         })
     }
 
@@ -172,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_introspection_does_not_say_is_no_subject() {
-        let jti = crate::protocol::token_id::token_id(StatusIndex::new(7).expect("there"), [1; 12]);
+        let jti = crate::protocol::token_id::token_id(StatusIndex::new(7).expect("there"), &[], [1; 12]);
         let client = json!({"sub": "a", "client_id": "a", "aud": "urn:a", "jti": jti, "exp": 9});
         let read = |said: &serde_json::Value| SubjectToken::read(&said.to_string());
 

@@ -9,6 +9,7 @@ use crate::model::user::User;
 use super::clients::{audience_from, audience_json, parse, second_after};
 use super::db::{Conn, Tx, execute, row, rows};
 use super::error::StorageError;
+use super::family_locks::lock_in_order;
 use super::revisions::{Subject, bump};
 use super::revocations::{KEEP, status_index, stored};
 use super::users::UserColumns;
@@ -305,6 +306,9 @@ pub async fn revoke(
     now: Timestamp,
 ) -> Result<u64, StorageError> {
     bump(tx, Subject::Revocations).await?;
+    if !tx.is_the_only_one() {
+        lock_in_order(tx, which, now).await?;
+    }
     let ended = match which {
         Which::User(id) => execute!(
             &mut *tx,
@@ -362,7 +366,7 @@ async fn revoke_tokens(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<
             "insert into revocations (status_index, revision, expires_at)
              select status_index, (select value from revisions where subject = 'revocations'),
                     $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where user_id = $3 and revoked_at = $1
+             from families where user_id = $3 and revoked_at = $1 and status_index is not null
              on conflict (status_index) do nothing",
             now.as_secs(),
             kept_from,
@@ -373,7 +377,7 @@ async fn revoke_tokens(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<
             "insert into revocations (status_index, revision, expires_at)
              select status_index, (select value from revisions where subject = 'revocations'),
                     $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where client_id = $3 and revoked_at = $1
+             from families where client_id = $3 and revoked_at = $1 and status_index is not null
              on conflict (status_index) do nothing",
             now.as_secs(),
             kept_from,
@@ -384,7 +388,7 @@ async fn revoke_tokens(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<
             "insert into revocations (status_index, revision, expires_at)
              select status_index, (select value from revisions where subject = 'revocations'),
                     $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where id = $3 and revoked_at = $1
+             from families where id = $3 and revoked_at = $1 and status_index is not null
              on conflict (status_index) do nothing",
             now.as_secs(),
             kept_from,
@@ -395,7 +399,7 @@ async fn revoke_tokens(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<
             "insert into revocations (status_index, revision, expires_at)
              select status_index, (select value from revisions where subject = 'revocations'),
                     $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where auth_time < $3 and revoked_at = $1
+             from families where auth_time < $3 and revoked_at = $1 and status_index is not null
              on conflict (status_index) do nothing",
             now.as_secs(),
             kept_from,
@@ -406,7 +410,7 @@ async fn revoke_tokens(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<
             "insert into revocations (status_index, revision, expires_at)
              select status_index, (select value from revisions where subject = 'revocations'),
                     $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where revoked_at = $1
+             from families where revoked_at = $1 and status_index is not null
              on conflict (status_index) do nothing",
             now.as_secs(),
             kept_from

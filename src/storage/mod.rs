@@ -8,6 +8,7 @@ pub mod clients;
 pub mod db;
 pub mod error;
 pub mod families;
+mod family_locks;
 pub mod group_commit;
 pub mod health;
 pub mod installation;

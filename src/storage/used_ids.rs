@@ -17,7 +17,12 @@ pub async fn use_up(tx: &mut Tx, id: &[u8; 32], expires_at: Timestamp) -> Result
     Ok(inserted == 1)
 }
 
-/// Forgets what expired before `before`; gives their number.
-pub async fn purge(tx: &mut Tx, before: Timestamp) -> Result<u64, StorageError> {
-    Ok(execute!(tx, "delete from used_ids where expires_at < $1", before.as_secs()))
+/// Forgets what expired before `before`, `most` at a time; gives their number.
+pub async fn purge(tx: &mut Tx, before: Timestamp, most: u32) -> Result<u64, StorageError> {
+    Ok(execute!(
+        tx,
+        "delete from used_ids where id in (select id from used_ids where expires_at < $1 limit $2)",
+        before.as_secs(),
+        i64::from(most)
+    ))
 }

@@ -382,7 +382,7 @@ async fn a_refused_assertion_uses_no_id_up_and_a_used_id_is_forgotten_in_time(da
         let db = crate::storage::open(&database).await;
         let mut tx = db.begin().await.expect("a transaction");
         let before = grantd::model::time::Timestamp::from_secs(at);
-        let purged = grantd::storage::used_ids::purge(&mut tx, before).await.expect("purged");
+        let purged = grantd::storage::used_ids::purge(&mut tx, before, 100).await.expect("purged");
         drop(tx);
         db.close().await;
         purged

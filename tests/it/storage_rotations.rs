@@ -15,6 +15,7 @@ use crate::support::database::TestDatabase;
 use crate::support::runner::trials;
 
 trials! {
+    postgres: [who_ends_all_sessions_and_who_rotates_several_do_not_wait_for_each_other],
     both: [
         each_of_several_wins_or_loses_by_itself,
         what_moves_on_is_what_was_said_of_each,
@@ -122,5 +123,40 @@ async fn of_many_statements_at_once_one_wins_in_each_family(database: TestDataba
 
     assert_eq!(sorted(won), sorted((1..=8).map(family_id).collect()), "each once");
     other.close().await;
+    db.close().await;
+}
+
+/// Each holds several rows and wants more. Locked in different orders, Postgres would have to kill one of the two.
+async fn who_ends_all_sessions_and_who_rotates_several_do_not_wait_for_each_other(database: TestDatabase) {
+    let all: Vec<_> = (1..=200).map(|number| family(number, "app", 1)).collect();
+    let db = with(&database, &all).await;
+    // So that the rows do not lie in the order of their ids.
+    for number in (1..=200).rev().step_by(3) {
+        assert!(
+            write!(db, families::rotate(family_id(number), 0, moved(ODD, NEVER_IDLE, at(1400))))
+                .expect("won")
+        );
+    }
+
+    for _ in 0..10 {
+        let mut rotating = JoinSet::new();
+        for worker in 0..4_u8 {
+            let db = db.clone();
+            rotating.spawn_local(async move {
+                for round in 0..10_u8 {
+                    let first = (worker * 50 + round * 4) % 190;
+                    let wanted: Vec<_> = (0..8).map(|step| rotation(1 + first + step, 0)).collect();
+                    write!(db, rotations::rotate_all(&wanted)).expect("not killed");
+                }
+            });
+        }
+        let mut tx = db.begin().await.expect("a transaction");
+        families::revoke(&mut tx, Which::All, RevocationReason::Operator, at(1500))
+            .await
+            .expect("not killed");
+        // Another time from the beginning.
+        tx.rollback().await.expect("undone");
+        rotating.join_all().await;
+    }
     db.close().await;
 }

@@ -19,8 +19,8 @@ async fn an_id_is_used_up_once_until_it_is_forgotten(database: TestDatabase) {
     assert!(!write!(db, used_ids::use_up(&one, at(500))).expect("written"), "however late it would expire");
     assert!(write!(db, used_ids::use_up(&other, at(200))).expect("written"));
 
-    assert_eq!(write!(db, used_ids::purge(at(100))).expect("purged"), 0, "the time itself is not over");
-    assert_eq!(write!(db, used_ids::purge(at(101))).expect("purged"), 1);
+    assert_eq!(write!(db, used_ids::purge(at(100), 9)).expect("purged"), 0, "the time itself is not over");
+    assert_eq!(write!(db, used_ids::purge(at(101), 9)).expect("purged"), 1);
     assert!(!write!(db, used_ids::use_up(&other, at(200))).expect("written"));
     assert!(write!(db, used_ids::use_up(&one, at(100))).expect("written"), "it was forgotten");
     db.close().await;

@@ -53,7 +53,18 @@ async fn whatever_ends_a_session_ends_what_its_tokens_were_exchanged_for_on_ever
     let app = &house.server.app;
     let (alice, id) = ("alice".parse::<Username>().expect("a name"), "app".parse().expect("an id"));
 
-    for end in ["revoked by its client", "session", "user disabled", "client disabled", "service disabled"] {
+    let orders = "orders".parse().expect("an id");
+    let ends = [
+        "revoked by its client",
+        "session",
+        "user disabled",
+        "client disabled",
+        "service disabled",
+        "service",
+    ];
+
+    for end in ends {
+        let mut goes_on = false;
         let login = house.login().await;
         let first = exchange(&house.server, house.orders(), &login.text("access_token"), &[]).await;
         let more = [("audience", ORDERS)];
@@ -78,20 +89,21 @@ async fn whatever_ends_a_session_ends_what_its_tokens_were_exchanged_for_on_ever
                 app.set_client_enabled(&id, Switch::Off).await.expect("a client");
                 app.set_client_enabled(&id, Switch::On).await.expect("a client");
             }
-            _ => {
-                // Its own session goes on, of which it was only one part.
-                let orders = "orders".parse().expect("an id");
+            // The session goes on, of which the service was only one part.
+            "service disabled" => {
                 app.set_client_enabled(&orders, Switch::Off).await.expect("a client");
-                app.reload().await.expect("a database");
-                other.app.reload().await.expect("a database");
-                assert!(!is_active(&other, house.billing(), &tokens[0]).await, "{end}");
-                assert!(is_active(&other, house.app(), &login.text("access_token")).await, "{end}");
-                break;
+                app.set_client_enabled(&orders, Switch::On).await.expect("a client");
+                goes_on = true;
+            }
+            _ => {
+                app.revoke_sessions(&Sessions::OfClient(orders.clone())).await.expect("a client");
+                goes_on = true;
             }
         }
         app.reload().await.expect("a database");
         other.app.reload().await.expect("a database");
         for server in [&house.server, &other] {
+            assert_eq!(is_active(server, house.app(), &login.text("access_token")).await, goes_on, "{end}");
             for token in &tokens {
                 assert!(!is_active(server, house.billing(), token).await, "{end}");
                 assert!(!is_active(server, house.orders(), token).await, "{end}");

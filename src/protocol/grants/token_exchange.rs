@@ -115,6 +115,7 @@ mod tests {
             actor: None,
             expires_at: Timestamp::from_secs(9),
             status_index: StatusIndex::new(0).expect("there"),
+            actor_indexes: Vec::new(),
         }
     }
 
