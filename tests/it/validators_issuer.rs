@@ -11,6 +11,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
+use grantd::app::clock::Clock;
 use miniz_oxide::deflate::compress_to_vec_zlib;
 use serde_json::{Value, json};
 use tokio::task::spawn_local;
@@ -110,15 +111,21 @@ async fn answer(request: HttpRequest, documents: Data<Documents>) -> HttpRespons
     let body = documents.bodies.lock().expect("nobody panics here").get(&path).cloned();
     match body {
         Some(to) if to.starts_with('/') => HttpResponse::Found().insert_header(("location", to)).finish(),
-        Some(body) => HttpResponse::Ok().insert_header(("cache-control", "public, max-age=300")).body(body),
+        Some(body) => {
+            let age = if path.ends_with("/aged") { "299" } else { "0" };
+            let mut answer = HttpResponse::Ok();
+            let max_age = if path.ends_with("/brief-jwks") { 1 } else { 300 };
+            answer.insert_header(("cache-control", format!("public, max-age={max_age}")));
+            answer.insert_header(("age", age));
+            answer.body(body)
+        }
         None => HttpResponse::NotFound().finish(),
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "validators of other programs go by the machine's clock")]
 fn now() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    i64::try_from(now.as_secs()).expect("small")
+    Clock::System.now().as_secs()
 }
 
 async fn validators_ask_seldom_whatever_strangers_send() {
@@ -151,10 +158,22 @@ async fn asks_seldom(kind: Kind) {
     assert!(issuer.asked(KEYS) <= 3, "{kind:?} asked {} times", issuer.asked(KEYS));
 
     // And keeps nobody out who has the next key for longer than that.
-    issuer.publish(KEYS, &json!({"keys": [issuer.jwk("second"), issuer.jwk("third")]}));
+    issuer.publish(KEYS, &json!({"keys": [issuer.jwk("first"), issuer.jwk("third")]}));
     let token = issuer.token("third", "0", 7);
     until("the third key", async || service.get("/notes", &token).await.status == 200).await;
     assert!(issuer.asked(KEYS) <= 4, "{kind:?} asked {} times", issuer.asked(KEYS));
+
+    // How long a list may be kept is its ttl, of which a cache on the way may have used up most; not its exp.
+    for (name, ttl) in [("brief", 1), ("aged", 300)] {
+        let mut list = issuer.list(name, 1, &[0]);
+        list["ttl"] = json!(ttl);
+        issuer.serve_list(name, &list);
+        let token = issuer.token("first", name, 7);
+        assert_eq!(service.get("/notes", &token).await.status, 200, "{kind:?}: {}", service.log());
+        list["status_list"] = issuer.list(name, 1, &[0x80])["status_list"].clone();
+        issuer.serve_list(name, &list);
+        until("the newer list", async || service.get("/notes", &token).await.status == 401).await;
+    }
     assert_eq!([METADATA, "/tenant/status/0"].map(|path| issuer.asked(path)), [1; 2], "{kind:?}");
     drop(service);
     issuer.server.stop(false).await;
@@ -184,7 +203,9 @@ async fn believes_nothing_wrong(kind: Kind) {
         assert_eq!(service.get("/notes", &good).await.status, 503);
     }
     assert_eq!((issuer.asked(METADATA), issuer.asked(KEYS)), (2, 0), "{kind:?}");
-    issuer.publish(METADATA, &json!({"issuer": issuer.url, "jwks_uri": format!("{}/jwks", issuer.url)}));
+    issuer
+        .publish(METADATA, &json!({"issuer": issuer.url, "jwks_uri": format!("{}/brief-jwks", issuer.url)}));
+    issuer.publish("/tenant/brief-jwks", &json!({"keys": [issuer.jwk("first")]}));
     let service = Service::start(kind, &issuer.url, AUDIENCE, "false").await;
     assert_eq!(service.get("/notes", &good).await.status, 200, "{kind:?}: {}", service.log());
 
@@ -214,6 +235,10 @@ async fn believes_nothing_wrong(kind: Kind) {
         );
     }
     assert_eq!(service.get("/notes", &good).await.status, 200, "{kind:?}: {}", service.log());
+
+    // A key that was retired is gone when max-age is over, though nobody asks for an unknown one.
+    issuer.publish("/tenant/brief-jwks", &json!({"keys": [issuer.jwk("second")]}));
+    until("the end of the key", async || service.get("/notes", &good).await.status == 401).await;
     drop(service);
     issuer.server.stop(false).await;
 }

@@ -147,8 +147,10 @@ fn express(directory: &Path) -> Result<Command, String> {
     let made = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci-node/node_modules"));
     let found = [made, beside].into_iter().find(|modules| modules.join("jose").is_dir());
     let modules = found.ok_or("no Express and no jose here: run 'npm ci' in examples/validators/node")?;
-    let asked = Command::new("node").arg("--version").stdout(Stdio::null()).status();
-    asked.map_err(|error| format!("no node here ({error}): install it"))?;
+    let is_old = "process.exit(Number.parseInt(process.versions.node) < 20 ? 1 : 0)";
+    if !Command::new("node").args(["-e", is_old]).status().is_ok_and(|status| status.success()) {
+        return Err("no Node 20 or newer here: install it".into());
+    }
     if directory.is_dir() {
         // Copied to where its packages are at hand, wherever they are.
         for name in ["package.json", "service.js", "grantd-validator.js"] {
