@@ -27,7 +27,6 @@ pub struct Rotation<'a> {
 pub async fn rotate_all(tx: &mut Tx, rotations: &[Rotation<'_>]) -> Result<Vec<FamilyId>, StorageError> {
     let mut rotations: Vec<_> =
         rotations.iter().map(|rotation| (rotation.id.to_string(), rotation)).collect();
-    // In one order, so that two instances do not wait for each other's rows.
     rotations.sort_by(|(one, _), (other, _)| one.cmp(other));
     if rotations.len() > ROOM || rotations.windows(2).any(|pair| pair[0].0 == pair[1].0) {
         return Err(StorageError::Refused(
@@ -37,10 +36,85 @@ pub async fn rotate_all(tx: &mut Tx, rotations: &[Rotation<'_>]) -> Result<Vec<F
     let rows: [Columns<'_>; ROOM] = std::array::from_fn(|at| {
         rotations.get(at).map_or(Columns::NONE, |(id, rotation)| Columns::of(id, rotation))
     });
-    let won: Vec<(String,)> = rows!(
-        tx,
-        (String,),
-        "update families set generation = families.generation + 1, retries = 0, source = wanted.source,
+    // One text or the other, with the same columns bound.
+    macro_rules! won_by {
+        ($sql:literal) => {
+            rows!(
+                &mut *tx,
+                (String,),
+                $sql,
+                rows[0].id,
+                rows[0].generation,
+                rows[0].source,
+                rows[0].now_ms,
+                rows[0].now,
+                rows[0].idle_ms,
+                rows[0].jkt,
+                rows[0].users_revision,
+                rows[1].id,
+                rows[1].generation,
+                rows[1].source,
+                rows[1].now_ms,
+                rows[1].now,
+                rows[1].idle_ms,
+                rows[1].jkt,
+                rows[1].users_revision,
+                rows[2].id,
+                rows[2].generation,
+                rows[2].source,
+                rows[2].now_ms,
+                rows[2].now,
+                rows[2].idle_ms,
+                rows[2].jkt,
+                rows[2].users_revision,
+                rows[3].id,
+                rows[3].generation,
+                rows[3].source,
+                rows[3].now_ms,
+                rows[3].now,
+                rows[3].idle_ms,
+                rows[3].jkt,
+                rows[3].users_revision,
+                rows[4].id,
+                rows[4].generation,
+                rows[4].source,
+                rows[4].now_ms,
+                rows[4].now,
+                rows[4].idle_ms,
+                rows[4].jkt,
+                rows[4].users_revision,
+                rows[5].id,
+                rows[5].generation,
+                rows[5].source,
+                rows[5].now_ms,
+                rows[5].now,
+                rows[5].idle_ms,
+                rows[5].jkt,
+                rows[5].users_revision,
+                rows[6].id,
+                rows[6].generation,
+                rows[6].source,
+                rows[6].now_ms,
+                rows[6].now,
+                rows[6].idle_ms,
+                rows[6].jkt,
+                rows[6].users_revision,
+                rows[7].id,
+                rows[7].generation,
+                rows[7].source,
+                rows[7].now_ms,
+                rows[7].now,
+                rows[7].idle_ms,
+                rows[7].jkt,
+                rows[7].users_revision,
+            )
+        };
+    }
+    // On Postgres locked in the order of their ids, so that nobody who holds some of them and waits for others, here or at
+    // another instance, meets somebody who does it the other way round. On SQLite nobody else writes.
+    let won: Vec<(String,)> = if tx.is_the_only_one() {
+        won_by!(
+            "update families set generation = families.generation + 1, retries = 0, source = wanted.source,
                 rotated_at_ms = wanted.now_ms, jkt = coalesce(families.jkt, wanted.jkt)
          from
             (select $1 as id, $2 as generation, $3 as source, $4 as now_ms, $5 as now, $6 as idle_ms, $7 as jkt, $8 as users_revision
@@ -57,72 +131,33 @@ pub async fn rotate_all(tx: &mut Tx, rotations: &[Rotation<'_>]) -> Result<Vec<F
            and (families.jkt is null or families.jkt = wanted.jkt)
            and (wanted.users_revision is null
                 or wanted.users_revision = (select value from revisions where subject = 'users'))
-         returning families.id",
-        rows[0].id,
-        rows[0].generation,
-        rows[0].source,
-        rows[0].now_ms,
-        rows[0].now,
-        rows[0].idle_ms,
-        rows[0].jkt,
-        rows[0].users_revision,
-        rows[1].id,
-        rows[1].generation,
-        rows[1].source,
-        rows[1].now_ms,
-        rows[1].now,
-        rows[1].idle_ms,
-        rows[1].jkt,
-        rows[1].users_revision,
-        rows[2].id,
-        rows[2].generation,
-        rows[2].source,
-        rows[2].now_ms,
-        rows[2].now,
-        rows[2].idle_ms,
-        rows[2].jkt,
-        rows[2].users_revision,
-        rows[3].id,
-        rows[3].generation,
-        rows[3].source,
-        rows[3].now_ms,
-        rows[3].now,
-        rows[3].idle_ms,
-        rows[3].jkt,
-        rows[3].users_revision,
-        rows[4].id,
-        rows[4].generation,
-        rows[4].source,
-        rows[4].now_ms,
-        rows[4].now,
-        rows[4].idle_ms,
-        rows[4].jkt,
-        rows[4].users_revision,
-        rows[5].id,
-        rows[5].generation,
-        rows[5].source,
-        rows[5].now_ms,
-        rows[5].now,
-        rows[5].idle_ms,
-        rows[5].jkt,
-        rows[5].users_revision,
-        rows[6].id,
-        rows[6].generation,
-        rows[6].source,
-        rows[6].now_ms,
-        rows[6].now,
-        rows[6].idle_ms,
-        rows[6].jkt,
-        rows[6].users_revision,
-        rows[7].id,
-        rows[7].generation,
-        rows[7].source,
-        rows[7].now_ms,
-        rows[7].now,
-        rows[7].idle_ms,
-        rows[7].jkt,
-        rows[7].users_revision,
-    );
+         returning families.id"
+        )
+    } else {
+        won_by!(
+            "with locked as materialized
+            (select id from families where id in ($1, $9, $17, $25, $33, $41, $49, $57)
+             order by id for no key update)
+         update families set generation = families.generation + 1, retries = 0, source = wanted.source,
+                rotated_at_ms = wanted.now_ms, jkt = coalesce(families.jkt, wanted.jkt)
+         from
+            (select $1 as id, $2 as generation, $3 as source, $4 as now_ms, $5 as now, $6 as idle_ms, $7 as jkt, $8 as users_revision
+             union all select $9, $10, $11, $12, $13, $14, $15, $16
+             union all select $17, $18, $19, $20, $21, $22, $23, $24
+             union all select $25, $26, $27, $28, $29, $30, $31, $32
+             union all select $33, $34, $35, $36, $37, $38, $39, $40
+             union all select $41, $42, $43, $44, $45, $46, $47, $48
+             union all select $49, $50, $51, $52, $53, $54, $55, $56
+             union all select $57, $58, $59, $60, $61, $62, $63, $64
+            ) as wanted, locked
+         where families.id = wanted.id and families.id = locked.id and families.generation = wanted.generation and families.revoked_at is null
+           and families.expires_at > wanted.now and families.rotated_at_ms > wanted.idle_ms
+           and (families.jkt is null or families.jkt = wanted.jkt)
+           and (wanted.users_revision is null
+                or wanted.users_revision = (select value from revisions where subject = 'users'))
+         returning families.id"
+        )
+    };
     won.iter().map(|(id,)| parse(id)).collect()
 }
 
