@@ -134,11 +134,11 @@ fn only(given: &mut Vec<String>) -> Option<Vec<String>> {
 
 /// What this bench is when it starts itself.
 fn program(lengths: &[String]) -> ExitCode {
-    let [Ok(jwks), Ok(metadata)] = [0, 1].map(|at| lengths.get(at).map_or(Ok(0), |length| length.parse()))
-    else {
+    let lengths: Option<Vec<_>> = lengths.iter().map(|length| length.parse().ok()).collect();
+    let Some(Ok(lengths)) = lengths.map(programs::Lengths::try_from) else {
         return ExitCode::from(2);
     };
-    match programs::serve(jwks, metadata) {
+    match programs::serve(lengths) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("the ceiling program does not serve: {error}");

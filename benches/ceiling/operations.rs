@@ -14,7 +14,7 @@ use super::furniture::{many_clients, many_roles};
 use super::hashes::RawHashes;
 use super::load::{Driven, Load};
 use super::postgres::Postgres;
-use super::programs::Ceiling;
+use super::programs::{Ceiling, DOCUMENTS};
 use super::quiet::{Quiet, Watch, median};
 use super::report::{Line, Target, tell};
 use super::verifies::RawVerifies;
@@ -26,8 +26,6 @@ use crate::rig::wire::{Wire, member, write_form, write_token_request};
 const WARM: Duration = Duration::from_millis(200);
 /// Connections of the load where it is to be as much as fits.
 const MANY: usize = 32;
-pub(crate) const JWKS: &str = "/.well-known/jwks.json";
-pub(crate) const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// What every measurement needs, and the lines so far.
 pub(crate) struct Bench {
@@ -45,28 +43,36 @@ impl Bench {
         let house = House::new(&[]);
         let algorithms = [("ES256", 0.85), ("EdDSA", 0.80), ("RS256", 0.95)];
         let clients = algorithms.map(|(alg, _)| house.client_with(alg, &["--alg", alg]));
+        let small = client_credentials(&house.client_with("small", &["--no-status"]));
         let served = self.cores.on_server(|| house.serve());
-        let ceiling = self.cores.on_server(|| Ceiling::start(0, 0));
+        let ceiling = self.cores.on_server(|| Ceiling::start([0; 3]));
         for ((alg, least), basic) in algorithms.into_iter().zip(&clients) {
             let mut ours = Load::of(served.address, MANY, &[client_credentials(basic)]);
             let mut theirs = Load::of(ceiling.address, MANY, &[Ceiling::token_request(alg)]);
             let compared = self.compare(&mut ours, &mut theirs);
             self.tell(&compared, &format!("client_credentials {alg}"), least);
         }
+        // A token that says where its status is beside one that does not.
+        let mut with_status = Load::of(served.address, MANY, &[client_credentials(&clients[0])]);
+        let mut without = Load::of(served.address, MANY, &[small]);
+        let compared = self.compare(&mut with_status, &mut without);
+        self.tell(&compared, "with status beside --no-status", 0.97);
         served.stop();
     }
 
     pub(crate) fn documents(&mut self) {
         let house = House::new(&[]);
         let served = self.cores.on_server(|| house.serve());
-        let lengths = [JWKS, METADATA].map(|path| {
+        let lengths = DOCUMENTS.map(|path| {
             let mut wire = Wire::to(served.address);
             let answer = wire.ask(&read(path)).expect("a document");
+            assert_eq!(answer.status, 200, "{path}");
             wire.body(answer).len()
         });
-        let ceiling = self.cores.on_server(|| Ceiling::start(lengths[0], lengths[1]));
-        let documents = [("JWKS", JWKS), ("metadata", METADATA)];
-        for ((name, path), length) in documents.into_iter().zip(lengths) {
+        let ceiling = self.cores.on_server(|| Ceiling::start(lengths));
+        for ((name, path), length) in
+            ["JWKS", "metadata", "status list"].into_iter().zip(DOCUMENTS).zip(lengths)
+        {
             let mut ours = Load::of(served.address, MANY, &[read(path)]);
             let mut theirs = Load::of(ceiling.address, MANY, &[read(path)]);
             let compared = self.compare(&mut ours, &mut theirs);
@@ -196,7 +202,7 @@ impl Bench {
         for _ in 0..self.rounds.count {
             let begin = Instant::now();
             let served = self.cores.on_any(|| house.serve());
-            let answer = Wire::to(served.address).ask(&read(JWKS)).expect("an answer");
+            let answer = Wire::to(served.address).ask(&read(DOCUMENTS[0])).expect("an answer");
             starts.push(ms(begin.elapsed()));
             assert_eq!(answer.status, 200, "a server that has started");
             std::thread::sleep(Duration::from_millis(200));

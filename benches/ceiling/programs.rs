@@ -1,6 +1,6 @@
 //! The ceilings that answer over HTTP: the least that a server in actix-web can do for the same request.
 //!
-//! Run as `--ceiling JWKS-BYTES METADATA-BYTES`, a process of its own with the allocator of grantd. A token request is
+//! Run as `--ceiling` and the bytes of each of [`DOCUMENTS`], a process of its own with the allocator of grantd. A token request is
 //! parsed, its client's secret compared by its SHA-256, claims of the same members signed with a key that was parsed
 //! once, and the JSON written; documents are fixed bytes. Nothing is counted, logged, checked or cached.
 
@@ -23,13 +23,18 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-use crate::operations::{JWKS, METADATA};
 use crate::rig::wire::{basic, write_token_request};
 
 /// What a client of the ceiling says for grantd's `gcs_…`: as long as one.
 const SECRET: &str = "gcs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const ISSUER: &str = "http://127.0.0.1:8080";
 const STATUS_LIST: &str = "http://127.0.0.1:8080/status/0";
+
+/// What is served as fixed bytes.
+pub(crate) const DOCUMENTS: [&str; 3] =
+    ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/status/0"];
+/// How long each of [`DOCUMENTS`] is, in bytes.
+pub(crate) type Lengths = [usize; 3];
 
 /// A ceiling program that runs; killed when dropped.
 pub(crate) struct Ceiling {
@@ -39,10 +44,10 @@ pub(crate) struct Ceiling {
 
 impl Ceiling {
     /// Starts it where the current thread may run, with documents of these lengths.
-    pub(crate) fn start(jwks: usize, metadata: usize) -> Self {
+    pub(crate) fn start(lengths: Lengths) -> Self {
         let own = std::env::current_exe().expect("the path of this bench");
         let mut command = Command::new(own);
-        command.args(["--ceiling", &jwks.to_string(), &metadata.to_string()]).stdout(Stdio::piped());
+        command.arg("--ceiling").args(lengths.map(|length| length.to_string())).stdout(Stdio::piped());
         let mut child = command.spawn().expect("this bench starts itself");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("a pipe");
@@ -67,15 +72,18 @@ impl Drop for Ceiling {
 }
 
 /// The program itself; prints its address and serves until it is killed.
-pub(crate) fn serve(jwks: usize, metadata: usize) -> Result<()> {
-    let state = Data::new(State::new(jwks, metadata));
+pub(crate) fn serve(lengths: Lengths) -> Result<()> {
+    let state = Data::new(State::new(lengths));
     actix_web::rt::System::new().block_on(async move {
         let server = HttpServer::new(move || {
-            App::new()
-                .app_data(state.clone())
-                .route("/token", post().to(token))
-                .route(JWKS, get().to(async |state: Data<State>| fixed(&state.jwks)))
-                .route(METADATA, get().to(async |state: Data<State>| fixed(&state.metadata)))
+            let app = App::new().app_data(state.clone()).route("/token", post().to(token));
+            let documents = (0..).zip(DOCUMENTS);
+            documents.fold(app, |app, (at, path)| {
+                app.route(
+                    path,
+                    get().to(move |state: Data<State>| async move { fixed(&state.documents[at]) }),
+                )
+            })
         });
         let server = server.workers(1).bind(("127.0.0.1", 0))?;
         let mut stdout = std::io::stdout();
@@ -88,8 +96,7 @@ pub(crate) fn serve(jwks: usize, metadata: usize) -> Result<()> {
 struct State {
     clients: HashMap<String, Client>,
     random: SystemRandom,
-    jwks: Bytes,
-    metadata: Bytes,
+    documents: [Bytes; DOCUMENTS.len()],
 }
 
 struct Client {
@@ -146,7 +153,7 @@ struct Answer<'a> {
 }
 
 impl State {
-    fn new(jwks: usize, metadata: usize) -> Self {
+    fn new(lengths: Lengths) -> Self {
         let ecdsa = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
         let keys = [
             ("ES256", Key::Ecdsa(ecdsa)),
@@ -154,9 +161,8 @@ impl State {
             ("RS256", Key::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"))),
         ];
         let clients = keys.map(|(id, key)| (id.to_owned(), Client::new(id, key)));
-        let document = |length| Bytes::from(vec![b' '; length]);
-        let random = SystemRandom::new();
-        Self { clients: clients.into(), random, jwks: document(jwks), metadata: document(metadata) }
+        let documents = lengths.map(|length| Bytes::from(vec![b' '; length]));
+        Self { clients: clients.into(), random: SystemRandom::new(), documents }
     }
 
     fn client(&self, request: &HttpRequest) -> Option<&Client> {
