@@ -168,11 +168,11 @@
 //! - Readers of SQLite that are lent without two pings around each question ([`storage::readers`]), and refreshes that ask
 //!   nothing before their one statement, because this instance remembers what it left ([`app`], `known_families`).
 //! - Refreshes that come together in one statement ([`storage::rotations`]): with the line before, 32 clients on SQLite from
-//!   8,600 to 12,700 in a second, and on Postgres from 0.27 to 0.79 of pgbench's updates.
+//!   8,600 to 12,700 in a second, and on Postgres from 0.27 to 0.71 of pgbench's updates.
 //! - Link-time optimisation over all crates in one unit: the binary shrinks from 24.7 to 17.1 MiB.
 //!
 //! What did not: idle scheduling instead of nice 19 for the hashing threads (the same in a storm). One refresh alone comes
-//! to 0.47 of a bare update: the way over a socket and back takes 80 microseconds here, two fifths of a synced commit.
+//! to 0.53 of a bare update: the way over a socket and back takes 80 microseconds here, two fifths of a synced commit.
 //! What stays as it is: `panic = "unwind"`, for a job or a handler that panics takes nothing with it; every commit whose answer somebody gets is synced; constant-time comparisons.
 //!
 //! # Where a change goes
