@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 
 use crate::keys::SigningKey;
 use crate::model::key::Kid;
@@ -24,9 +25,9 @@ use super::revocations::RevokedPlaces;
 #[derive(Debug)]
 pub struct StatusDocument {
     /// The signed JWT in compact form, or JSON.
-    pub body: Arc<[u8]>,
+    pub body: Bytes,
     /// A weak entity tag with its quotes (RFC 9110 §8.8.3): signatures of two instances differ, what they sign does not.
-    pub etag: String,
+    pub etag: Bytes,
 }
 
 /// A list as it was last signed.
@@ -113,7 +114,7 @@ impl App {
         }
         let uris: Vec<_> = (0..=newest).map(|list| status_list_uri(&self.policy.issuer, list)).collect();
         let body = aggregation(uris.iter().map(String::as_str));
-        let etag = tag(&[&body]);
+        let etag = tag(&[&body]).into();
         let document = Arc::new(StatusDocument { body: body.into(), etag });
         self.status_lists.named.store(Arc::new(Some((newest, Arc::clone(&document)))));
         document
@@ -159,7 +160,7 @@ impl App {
             key.kid().as_str().as_bytes(),
             &made_of.half.to_be_bytes(),
         ]);
-        let document = Arc::new(StatusDocument { body: jwt.into_bytes().into(), etag });
+        let document = Arc::new(StatusDocument { body: jwt.into(), etag: etag.into() });
 
         let mut signed = (**self.status_lists.signed.load()).clone();
         signed.insert(list, Arc::new(Signed { document: Arc::clone(&document), made_of, lst }));

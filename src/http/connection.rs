@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use actix_http::{Request, ResponseHead};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, StatusCode};
@@ -129,6 +130,14 @@ pub(super) fn body_patience(request: &HttpRequest) -> Duration {
 /// The turn of a request; over when the answer is made, or when nobody waits for it any more.
 struct Turn(Rc<Connection>);
 
+impl Turn {
+    fn answered(self, answer: &mut ResponseHead) {
+        if self.0.last.get() {
+            answer.set_connection_type(ConnectionType::Close);
+        }
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.end_turn();
@@ -145,10 +154,15 @@ pub(super) async fn take_turns<B>(
     };
     let turn = Turn(connection);
     let mut response = next(request).await?;
-    if turn.0.last.get() {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
+    turn.answered(response.response_mut().head_mut());
     Ok(response)
+}
+
+/// The same for an answer that nothing had to be waited for.
+pub(super) fn end_turn(request: &Request, answer: &mut ResponseHead) {
+    if let Some(connection) = request.conn_data::<Rc<Connection>>() {
+        Turn(Rc::clone(connection)).answered(answer);
+    }
 }
 
 /// Middleware: answers the stand-in of a request that was refused. It is inside of logs, metrics and the request id, so

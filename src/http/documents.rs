@@ -1,10 +1,8 @@
 //! The documents that other services read: keys (RFC 7517 §5), metadata (RFC 8414 §3) and status lists
 //! (draft-ietf-oauth-status-list §8), with validators and lifetimes so that polling costs little.
 
-use std::sync::Arc;
-
+use actix_http::{RequestHead, Response};
 use actix_web::body::BoxBody;
-use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, EntityTag, Header as _, HeaderMap, HeaderValue, IF_NONE_MATCH,
     IfNoneMatch, ORIGIN, RETRY_AFTER,
@@ -32,6 +30,8 @@ pub(super) const OPENID: &str = "/.well-known/openid-configuration";
 
 /// What the addresses of status lists begin with, below the issuer; alone it is that of the document that names them.
 pub(super) const STATUS: &str = "/status";
+/// The pattern of those addresses.
+pub(super) const STATUS_LIST: &str = "/status/{list}";
 
 /// A document as it is now. To take one copies no text.
 pub(super) struct Document {
@@ -46,9 +46,9 @@ impl Document {
         let ring = state.app.ring();
         let jwks = ring.jwks();
         Self {
-            body: Bytes::from_owner(Arc::clone(&jwks.body)),
+            body: jwks.body.clone(),
             media_type: JSON,
-            etag: HeaderValue::from_str(&jwks.etag).expect("base64url between quotes"),
+            etag: entity_tag(&jwks.etag),
             cache_control: state.jwks_cache_control.clone(),
         }
     }
@@ -70,39 +70,43 @@ impl Document {
 
     fn status_document(state: &HttpState, document: &StatusDocument, media_type: &'static str) -> Self {
         Self {
-            body: Bytes::from_owner(Arc::clone(&document.body)),
+            body: document.body.clone(),
             media_type,
-            etag: HeaderValue::from_str(&document.etag).expect("base64url between quotes"),
+            etag: entity_tag(&document.etag),
             cache_control: state.status_cache_control.clone(),
         }
     }
 
     /// The document that a request asks for which nothing but the document has to be known for: no condition, no page
     /// of another origin. It can be answered without looking for a route.
-    pub(super) fn asked_plainly(request: &ServiceRequest) -> Option<Self> {
+    ///
+    /// With the pattern of that route.
+    pub(super) fn asked_plainly(request: &RequestHead, state: &HttpState) -> Option<(Self, &'static str)> {
         let headers = request.headers();
-        let plain = *request.method() == Method::GET
-            && request.uri().query().is_none()
+        let plain = request.method == Method::GET
+            && request.uri.query().is_none()
             && !headers.contains_key(IF_NONE_MATCH)
             && !headers.contains_key(ORIGIN);
         if !plain {
             return None;
         }
-        let state = request.app_data::<Data<HttpState>>()?;
-        match request.uri().path() {
-            JWKS => Some(Self::jwks(state)),
-            METADATA | OPENID => Some(Self::metadata(state)),
+        match request.uri.path() {
+            JWKS => Some((Self::jwks(state), JWKS)),
+            METADATA => Some((Self::metadata(state), METADATA)),
+            OPENID => Some((Self::metadata(state), OPENID)),
             path => {
                 let list = list_number(path.strip_prefix(STATUS)?.strip_prefix('/')?)?;
                 // Whatever cannot be served is refused by its route.
-                takes_status_list_jwt(headers).then(|| Self::status_list(state, list).ok()).flatten()
+                let list =
+                    takes_status_list_jwt(headers).then(|| Self::status_list(state, list).ok()).flatten()?;
+                Some((list, STATUS_LIST))
             }
         }
     }
 
     /// All of it.
-    pub(super) fn whole(self) -> HttpResponse {
-        let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(self.body));
+    pub(super) fn whole(self) -> Response<BoxBody> {
+        let mut response = Response::with_body(StatusCode::OK, BoxBody::new(self.body));
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, self.cache_control);
         headers.insert(ETAG, self.etag);
@@ -123,7 +127,7 @@ impl Document {
         // Comparison is weak in any case.
         match matches(request, &EntityTag::new_strong(tag.to_owned())) {
             true => self.unchanged(),
-            false => self.whole(),
+            false => self.whole().into(),
         }
     }
 }
@@ -169,6 +173,10 @@ pub(super) async fn status_list(
             }))
         }
     }
+}
+
+fn entity_tag(tag: &Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(tag.clone()).expect("base64url between quotes")
 }
 
 fn not_acceptable(description: &str) -> HttpResponse {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use actix_http::ResponseHead;
 use actix_web::Error;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
@@ -31,6 +32,13 @@ impl Draining {
         self.0.stopping.load(Ordering::SeqCst)
     }
 
+    /// `Connection: close` while the server is stopping.
+    pub(super) fn close_if_stopping(&self, answer: &mut ResponseHead) {
+        if self.has_begun() {
+            answer.set_connection_type(ConnectionType::Close);
+        }
+    }
+
     /// Requests that have no answer yet.
     pub fn under_way(&self) -> usize {
         self.0.under_way.load(Ordering::SeqCst)
@@ -56,14 +64,6 @@ pub(super) async fn announce<B>(
     draining.0.under_way.fetch_add(1, Ordering::SeqCst);
     let _counted = UnderWay(Arc::clone(&draining.0));
     let mut response = next(request).await?;
-    close_if_stopping(&mut response);
+    draining.close_if_stopping(response.response_mut().head_mut());
     Ok(response)
-}
-
-/// `Connection: close` while the server is stopping.
-pub(super) fn close_if_stopping<B>(response: &mut ServiceResponse<B>) {
-    let state = response.request().app_data::<Data<HttpState>>();
-    if state.is_some_and(|state| state.draining.has_begun()) {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
 }

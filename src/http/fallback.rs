@@ -1,9 +1,8 @@
 //! What is not there, what is not allowed, and the headers that every answer has: JSON for programs, a page for
 //! browsers.
 
-use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{ALLOW, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
@@ -50,6 +49,6 @@ fn wants_html(request: &HttpRequest) -> bool {
 }
 
 /// No answer is to be guessed at.
-pub(super) fn add_safe_headers<B>(response: &mut ServiceResponse<B>) {
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+pub(super) fn add_safe_headers(headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }

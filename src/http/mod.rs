@@ -15,6 +15,7 @@ mod health;
 mod introspect;
 mod oauth_answer;
 mod pages;
+mod plain_documents;
 mod revoke;
 pub mod root_span;
 pub mod server;
@@ -82,7 +83,7 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
                         .wrap(cors::documents()),
                 )
                 .service(
-                    get(format!("{prefix}{}/{{list}}", documents::STATUS), web::to(documents::status_list))
+                    get(format!("{prefix}{}", documents::STATUS_LIST), web::to(documents::status_list))
                         .wrap(cors::documents()),
                 )
                 .service(get(format!("{prefix}/"), web::to(pages::home)));

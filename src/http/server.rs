@@ -7,28 +7,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
-use actix_http::{HttpService, KeepAlive};
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_http::{HttpService, KeepAlive, Request, Response};
+use actix_service::{
+    IntoServiceFactory as _, Service as _, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
+};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, Server, ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Data;
 use actix_web::{App as Routes, Error};
+use futures_util::future::{Either, ready};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing_actix_web::TracingLogger;
 
-use crate::telemetry::metrics::{Running, http_metrics};
+use crate::telemetry::metrics::http_metrics;
 
 use super::client_address::{TrustedProxies, find_client_address};
 use super::connection::{refuse_rejected, take_turns};
-use super::documents::Document;
 use super::guarded_stream::GuardedStream;
-use super::root_span::{GrantdRootSpan, add_request_id, nobody_listens, with_request_id};
+use super::root_span::{GrantdRootSpan, with_request_id};
 use super::state::HttpState;
 use super::tls::{ReloadingCertificate, server_config};
 use super::transport::Transport;
-use super::{cors, draining, fallback};
+use super::{draining, fallback, plain_documents};
 
 pub use super::connection::Patience;
 
@@ -120,12 +122,24 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
                 // The last `wrap` is the first to see a request.
                 .wrap(from_fn(inside_the_span))
                 .wrap(TracingLogger::<GrantdRootSpan>::new())
-                .wrap(from_fn(move |request, next: Next<_>| outside_the_span(surface, request, next)))
+                .wrap(from_fn(outside_the_span))
                 .configure(|config| match surface {
                     Surface::Public => super::public(state.clone())(config),
                     Surface::Management => super::management(state.clone())(config),
                 });
-            let routes = routes.into_factory().map_err(|error| error.error_response());
+            let routes = routes.into_factory().map(Response::from).map_err(|error| error.error_response());
+            let routes = map_config(routes, |()| AppConfig::default());
+            let documents = match surface {
+                Surface::Public => Some(state.clone()),
+                Surface::Management => None,
+            };
+            let answers = apply_fn_factory(routes, move |request: Request, routes: &_| {
+                let document = documents.as_ref().and_then(|state| plain_documents::answer(&request, state));
+                match document {
+                    Some(document) => Either::Left(ready(Ok(document))),
+                    None => Either::Right(routes.call(request)),
+                }
+            });
             let requests = HttpService::build()
                 // Time is kept by the stream.
                 .keep_alive(KeepAlive::Os)
@@ -135,7 +149,7 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
                 .on_connect_ext(|stream: &GuardedStream, data| {
                     data.insert(Rc::clone(stream.connection()));
                 })
-                .h1(map_config(routes, |()| AppConfig::default()));
+                .h1(answers);
 
             let tls = tls.clone();
             let streams = fn_service(move |socket: TcpStream| {
@@ -152,23 +166,15 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
     Ok(Bound { address, running: server.run(), door })
 }
 
-/// From the outside to the inside: whose turn it is, the documents that take no more, who asks. Then the span with the
-/// id, and [`inside_the_span`].
+/// From the outside to the inside: whose turn it is, who asks. Then the span with the id, and [`inside_the_span`].
 ///
 /// One future holds what belongs together. Each as a `wrap` of its own would put one more on the heap, and move the
 /// answer once more.
 async fn outside_the_span<B: MessageBody + 'static>(
-    surface: Surface,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     take_turns(request, async |request| {
-        if let Surface::Public = surface
-            && let Some(document) = Document::asked_plainly(&request)
-            && nobody_listens()
-        {
-            return Ok(send_document(request, document));
-        }
         find_client_address(&request);
         Ok(next.call(request).await?.map_into_boxed_body())
     })
@@ -185,7 +191,7 @@ async fn inside_the_span<B: MessageBody + 'static>(
             draining::announce(request, async |request| {
                 let answer = async |request| next.call(request).await;
                 let mut response = refuse_rejected(request, answer).await?;
-                fallback::add_safe_headers(&mut response);
+                fallback::add_safe_headers(response.headers_mut());
                 Ok(response)
             })
             .await
@@ -193,18 +199,4 @@ async fn inside_the_span<B: MessageBody + 'static>(
         .await
     })
     .await
-}
-
-/// What its route would answer, with all that is around it but the line that nobody reads: machines fetch keys and
-/// metadata all day, and finding the route and writing the span take longer than the answer.
-/// There is nothing to wait for, so none of it is a future.
-fn send_document(request: ServiceRequest, document: Document) -> ServiceResponse<BoxBody> {
-    let running = Running::begin(&request);
-    let mut response = request.into_response(document.whole());
-    cors::add_to_document(response.headers_mut());
-    fallback::add_safe_headers(&mut response);
-    draining::close_if_stopping(&mut response);
-    add_request_id(response.headers_mut());
-    running.answered(response.status());
-    response
 }

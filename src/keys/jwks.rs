@@ -1,21 +1,20 @@
 //! The JWK set as it is served, rendered once for every state of the ring. Must not know of HTTP beyond
 //! the text of an entity tag, nor see private keys.
 
-use std::sync::Arc;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 
 /// The bytes of `/.well-known/jwks.json` (RFC 7517 §5) and their entity tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksDocument {
     /// The JSON.
-    pub body: Arc<[u8]>,
+    pub body: Bytes,
     /// A strong entity tag with its quotes (RFC 9110 §8.8.3); equal keys in equal order have equal tags,
     /// so that all instances answer alike.
-    pub etag: String,
+    pub etag: Bytes,
 }
 
 impl JwksDocument {
@@ -24,7 +23,7 @@ impl JwksDocument {
         let set = JwkSet { keys: keys.cloned().collect() };
         let body = serde_json::to_vec(&set).expect("public keys are strings under string names");
         let tag = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &body).as_ref()[..16]);
-        Self { body: body.into(), etag: format!("\"{tag}\"") }
+        Self { body: body.into(), etag: format!("\"{tag}\"").into() }
     }
 }
 
@@ -75,7 +74,7 @@ mod tests {
 
         assert_eq!(document, JwksDocument::render([one.jwk(), two.jwk()].into_iter()));
         assert_ne!(document.etag, JwksDocument::render([one.jwk()].into_iter()).etag);
-        assert!(document.etag.starts_with('"') && document.etag.ends_with('"'));
+        assert!(document.etag.starts_with(b"\"") && document.etag.ends_with(b"\""));
     }
 
     #[test]
