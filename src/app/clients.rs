@@ -26,6 +26,9 @@ pub struct WithSecret {
     pub secret: Option<PlainSecret>,
 }
 
+/// What is stored of a client's secrets, and the one in the clear.
+pub(super) type NewSecrets = (Vec<ClientSecret>, Option<PlainSecret>);
+
 impl App {
     /// Registers a client. Without an id it gets a random one, without a secret a generated one (none where no method
     /// uses one).
@@ -41,22 +44,34 @@ impl App {
             // Never with a dash first, which command lines take for a flag.
             None => format!("c{}", random::name()).parse().expect("a letter and base64url are a client id"),
         };
-        let (secrets, secret) = self.secret_for(&id, &registration, secret).await?;
+        let secrets = self.secret_for(&id, &registration, secret).await?;
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Clients).await?;
-        let status_index = self.fresh_status_index(&mut tx).await?;
+        let (made, created) = self.register_in(&mut tx, id, registration, secrets).await?;
+        self.commit(tx, &[created]).await?;
+        self.after_client_change().await?;
+        Ok(made)
+    }
+
+    /// The same within a transaction that has bumped [`Subject::Clients`].
+    pub(super) async fn register_in(
+        &self,
+        tx: &mut Tx,
+        id: ClientId,
+        registration: Registration,
+        (secrets, secret): NewSecrets,
+    ) -> Result<(WithSecret, Act), AdminError> {
+        let status_index = self.fresh_status_index(tx).await?;
         let created_at = self.clock.now();
         let client = Client { id, registration, secrets, disabled_at: None, created_at, status_index };
-        clients::insert(&mut tx, &client).await.map_err(|error| match error {
+        clients::insert(tx, &client).await.map_err(|error| match error {
             StorageError::AlreadyExists => {
                 AdminError::AlreadyExists { kind: "client", name: client.id.to_string() }
             }
             error => error.into(),
         })?;
         let created = Act::ClientCreated(client.id.clone(), Box::new(client.registration.clone()));
-        self.commit(tx, &[created]).await?;
-        self.after_client_change().await?;
-        Ok(WithSecret { client, secret })
+        Ok((WithSecret { client, secret }, created))
     }
 
     /// Changes what an operator decides about a client, and its secret where one is brought in: all of it or nothing.
@@ -75,14 +90,28 @@ impl App {
         // First of all, because its row lock lets one change at a time read and write: on Postgres the later of two
         // would otherwise write back what the earlier one took away.
         bump(&mut tx, Subject::Clients).await?;
-        let mut client = clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let (changed, acts) = self.update_in(&mut tx, id, change, hashed).await?;
+        self.commit(tx, &acts).await?;
+        self.after_client_change().await?;
+        Ok(changed)
+    }
+
+    /// The same within a transaction that has bumped [`Subject::Clients`].
+    pub(super) async fn update_in(
+        &self,
+        tx: &mut Tx,
+        id: &ClientId,
+        change: impl FnOnce(Registration) -> Registration,
+        hashed: Option<HashedSecret>,
+    ) -> Result<(WithSecret, Vec<Act>), AdminError> {
+        let mut client = clients::find(tx, id).await?.ok_or_else(|| not_found(id))?;
         let before = client.registration.clone();
         client.registration = checked(change(client.registration))?;
         let has_secret = client.registration.has_secret();
         if !has_secret && hashed.is_some() {
             return Err(AdminError::NoSecretMethod(id.to_string()));
         }
-        clients::update(&mut tx, id, &client.registration).await?;
+        clients::update(tx, id, &client.registration).await?;
 
         // A client that begins to use a secret needs one; one that ceases to must not keep an old one.
         let replaced = if let Some(hashed) = hashed {
@@ -104,13 +133,11 @@ impl App {
         let mut secret = None;
         if let Some(replaced) = replaced {
             (client.secrets, secret) = replaced;
-            clients::set_secrets(&mut tx, id, &client.secrets).await?;
+            clients::set_secrets(tx, id, &client.secrets).await?;
             let live = client.secrets.len();
             acts.push(Act::ClientSecretRotated { client: id.clone(), live, old_until: None });
         }
-        self.commit(tx, &acts).await?;
-        self.after_client_change().await?;
-        Ok(WithSecret { client, secret })
+        Ok((WithSecret { client, secret }, acts))
     }
 
     /// Gives a client a new secret; the old one works for `keep_old` more.
@@ -148,49 +175,66 @@ impl App {
     /// Switches a client off, which ends its sessions, or on again. Gives the number of sessions ended: none, and
     /// nothing is changed, where a client is switched on that is on.
     pub async fn set_client_enabled(&self, id: &ClientId, switch: Switch) -> Result<u64, AdminError> {
-        let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Clients).await?;
-        let changed = match switch {
-            Switch::On => clients::enable(&mut tx, id).await?,
-            Switch::Off => {
-                // Before the sessions are ended: it waits for logins that are under way.
-                let fresh = self.fresh_status_index(&mut tx).await?;
-                clients::cut_off(&mut tx, id, fresh, now).await?;
-                clients::disable(&mut tx, id, now).await?
-            }
-        };
-        if !changed {
+        let Some((ended, act)) = self.switch_client_in(&mut tx, id, switch).await? else {
             let is_there = clients::find(&mut tx, id).await?.is_some();
             // Servers need not read again what is as it was.
             tx.rollback().await?;
             return if is_there { Ok(0) } else { Err(not_found(id)) };
-        }
-        // On switching on as well: a server of an older version may have let a login end after its client.
-        let ended =
-            families::revoke(&mut tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
-        let act = match switch {
-            Switch::On => Act::ClientEnabled(id.clone()),
-            Switch::Off => Act::ClientDisabled(id.clone(), ended),
         };
         self.commit(tx, &[act]).await?;
         Ok(ended)
     }
 
+    /// The same within a transaction that has bumped [`Subject::Clients`]; `None` where nothing was changed.
+    pub(super) async fn switch_client_in(
+        &self,
+        tx: &mut Tx,
+        id: &ClientId,
+        switch: Switch,
+    ) -> Result<Option<(u64, Act)>, AdminError> {
+        let now = self.clock.now();
+        let changed = match switch {
+            Switch::On => clients::enable(tx, id).await?,
+            Switch::Off => {
+                // Before the sessions are ended: it waits for logins that are under way.
+                let fresh = self.fresh_status_index(tx).await?;
+                clients::cut_off(tx, id, fresh, now).await?;
+                clients::disable(tx, id, now).await?
+            }
+        };
+        if !changed {
+            return Ok(None);
+        }
+        // On switching on as well: a server of an older version may have let a login end after its client.
+        let ended = families::revoke(tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
+        Ok(Some(match switch {
+            Switch::On => (ended, Act::ClientEnabled(id.clone())),
+            Switch::Off => (ended, Act::ClientDisabled(id.clone(), ended)),
+        }))
+    }
+
     /// Deletes a client with its sessions, whose tokens are revoked.
     pub async fn delete_client(&self, id: &ClientId) -> Result<(), AdminError> {
-        let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Clients).await?;
+        let deleted = self.delete_client_in(&mut tx, id).await?;
+        self.commit(tx, &[deleted]).await?;
+        Ok(())
+    }
+
+    /// The same within a transaction that has bumped [`Subject::Clients`].
+    pub(super) async fn delete_client_in(&self, tx: &mut Tx, id: &ClientId) -> Result<Act, AdminError> {
+        let now = self.clock.now();
         // Before the rows go that say which tokens there are.
-        let fresh = self.fresh_status_index(&mut tx).await?;
-        clients::cut_off(&mut tx, id, fresh, now).await?;
-        families::revoke(&mut tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
-        if !clients::delete(&mut tx, id).await? {
+        let fresh = self.fresh_status_index(tx).await?;
+        clients::cut_off(tx, id, fresh, now).await?;
+        families::revoke(tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
+        if !clients::delete(tx, id).await? {
             return Err(not_found(id));
         }
-        self.commit(tx, &[Act::ClientDeleted(id.clone())]).await?;
-        Ok(())
+        Ok(Act::ClientDeleted(id.clone()))
     }
 
     /// All clients, by id.
@@ -204,12 +248,12 @@ impl App {
         clients::find(&mut tx, id).await?.ok_or_else(|| not_found(id))
     }
 
-    async fn secret_for(
+    pub(super) async fn secret_for(
         &self,
         id: &ClientId,
         registration: &Registration,
         brought: Option<PlainSecret>,
-    ) -> Result<(Vec<ClientSecret>, Option<PlainSecret>), AdminError> {
+    ) -> Result<NewSecrets, AdminError> {
         let has_secret = registration.has_secret();
         let (hashed, secret) = match brought {
             Some(_) if !has_secret => return Err(AdminError::NoSecretMethod(id.to_string())),
@@ -232,7 +276,7 @@ impl App {
     }
 
     /// A client may be the first to ask for an algorithm: its key is made at once.
-    async fn after_client_change(&self) -> Result<(), AdminError> {
+    pub(super) async fn after_client_change(&self) -> Result<(), AdminError> {
         self.reload().await?;
         self.keep_keys_in_order().await
     }
@@ -247,7 +291,8 @@ pub enum Switch {
     Off,
 }
 
-fn checked(mut registration: Registration) -> Result<Registration, AdminError> {
+/// What is sound, each thing once.
+pub(super) fn checked(mut registration: Registration) -> Result<Registration, AdminError> {
     dedup(&mut registration.grant_types);
     dedup(&mut registration.auth_methods);
     dedup::<Audience>(&mut registration.audience);

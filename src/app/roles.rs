@@ -38,19 +38,32 @@ impl App {
         scope: Scope,
         description: Option<String>,
     ) -> Result<RoleChange, AdminError> {
+        let mut tx = self.db.begin().await?;
+        let (change, act) = self.create_role_in(&mut tx, name, scope, description).await?;
+        self.commit(tx, &[act]).await?;
+        Ok(change)
+    }
+
+    /// The same within a transaction.
+    pub(super) async fn create_role_in(
+        &self,
+        tx: &mut Tx,
+        name: RoleName,
+        scope: Scope,
+        description: Option<String>,
+    ) -> Result<(RoleChange, Act), AdminError> {
         let description = description.filter(|text| !text.is_empty());
         let role = Role { name, scope, description, created_at: self.clock.now() };
-        let mut tx = self.db.begin().await?;
-        let before = roles::list(&mut tx).await?;
-        roles::insert(&mut tx, &role).await.map_err(|error| match error {
+        let before = roles::list(&mut *tx).await?;
+        roles::insert(tx, &role).await.map_err(|error| match error {
             StorageError::AlreadyExists => {
                 AdminError::AlreadyExists { kind: "role", name: role.name.to_string() }
             }
             error => error.into(),
         })?;
-        let change = consequences(&mut tx, role, &before).await?;
-        self.commit(tx, &[Act::RoleCreated(change.role.clone())]).await?;
-        Ok(change)
+        let change = consequences(tx, role, &before).await?;
+        let created = Act::RoleCreated(change.role.clone());
+        Ok((change, created))
     }
 
     /// Replaces a role's scope or description, where given.
@@ -63,33 +76,19 @@ impl App {
         let mut tx = self.db.begin().await?;
         // Its row lock lets one change at a time read and write.
         bump(&mut tx, Subject::Roles).await?;
-        let before = roles::list(&mut tx).await?;
-        let mut role =
-            before.iter().find(|role| role.name == *name).cloned().ok_or_else(|| not_found(name))?;
-        let old = role.clone();
-        role.scope = scope.unwrap_or(role.scope);
-        if let Some(description) = description {
-            role.description = Some(description).filter(|text| !text.is_empty());
-        }
-        roles::update(&mut tx, &role).await?;
-        let change = consequences(&mut tx, role, &before).await?;
-        let updated = Change { before: old, after: change.role.clone() };
-        self.commit(tx, &[Act::RoleUpdated(Box::new(updated))]).await?;
+        let (change, act) = update_role_in(&mut tx, name, scope, description).await?;
+        self.commit(tx, &[act]).await?;
         Ok(change)
     }
 
     /// Deletes a role and takes it from its holders. Gives the scopes that now reach every user.
     pub async fn delete_role(&self, name: &RoleName) -> Result<Scope, AdminError> {
         let mut tx = self.db.begin().await?;
-        let before = roles::list(&mut tx).await?;
-        let role = before.iter().find(|role| role.name == *name).ok_or_else(|| not_found(name))?;
-        let others = before.iter().filter(|other| other.name != *name);
-        let freed = role.scope.filter(|token| !others.clone().any(|other| other.scope.contains(token)));
         // Its holders lose it.
         bump(&mut tx, Subject::Roles).await?;
         bump(&mut tx, Subject::Users).await?;
-        roles::delete(&mut tx, name).await?;
-        self.commit(tx, &[Act::RoleDeleted(role.clone())]).await?;
+        let (freed, act) = delete_role_in(&mut tx, name).await?;
+        self.commit(tx, &[act]).await?;
         Ok(freed)
     }
 
@@ -110,6 +109,36 @@ impl App {
         let users = roles::holders(&self.db, name).await?;
         Ok(RoleRow { role, users })
     }
+}
+
+/// The same as [`App::update_role`] within a transaction that has bumped [`Subject::Roles`].
+pub(super) async fn update_role_in(
+    tx: &mut Tx,
+    name: &RoleName,
+    scope: Option<Scope>,
+    description: Option<String>,
+) -> Result<(RoleChange, Act), AdminError> {
+    let before = roles::list(&mut *tx).await?;
+    let mut role = before.iter().find(|role| role.name == *name).cloned().ok_or_else(|| not_found(name))?;
+    let old = role.clone();
+    role.scope = scope.unwrap_or(role.scope);
+    if let Some(description) = description {
+        role.description = Some(description).filter(|text| !text.is_empty());
+    }
+    roles::update(tx, &role).await?;
+    let change = consequences(tx, role, &before).await?;
+    let updated = Change { before: old, after: change.role.clone() };
+    Ok((change, Act::RoleUpdated(Box::new(updated))))
+}
+
+/// The same as [`App::delete_role`] within a transaction that has bumped [`Subject::Roles`] and [`Subject::Users`].
+pub(super) async fn delete_role_in(tx: &mut Tx, name: &RoleName) -> Result<(Scope, Act), AdminError> {
+    let before = roles::list(&mut *tx).await?;
+    let role = before.iter().find(|role| role.name == *name).ok_or_else(|| not_found(name))?;
+    let others = before.iter().filter(|other| other.name != *name);
+    let freed = role.scope.filter(|token| !others.clone().any(|other| other.scope.contains(token)));
+    roles::delete(tx, name).await?;
+    Ok((freed, Act::RoleDeleted(role.clone())))
 }
 
 async fn consequences(tx: &mut Tx, role: Role, before: &[Role]) -> Result<RoleChange, AdminError> {

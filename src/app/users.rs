@@ -35,6 +35,16 @@ pub struct UserChange {
     pub roles: Option<Vec<RoleName>>,
 }
 
+/// What came of a change.
+pub(super) struct UpdatedUser {
+    /// The user as they are now.
+    pub(super) user: User,
+    /// How many sessions a new password ended.
+    pub(super) ended: u64,
+    /// What is recorded.
+    pub(super) acts: Vec<Act>,
+}
+
 impl App {
     /// Registers a user.
     pub async fn create_user(
@@ -43,29 +53,41 @@ impl App {
         change: UserChange,
         password: NewPassword,
     ) -> Result<User, AdminError> {
+        let hash = self.hash_new(password).await?;
+        let mut tx = self.db.begin().await?;
+        let (user, created) = self.create_user_in(&mut tx, username, change, hash).await?;
+        self.commit(tx, &[created]).await?;
+        Ok(user)
+    }
+
+    /// The same within a transaction.
+    pub(super) async fn create_user_in(
+        &self,
+        tx: &mut Tx,
+        username: Username,
+        change: UserChange,
+        password_hash: String,
+    ) -> Result<(User, Act), AdminError> {
         let user = User {
             id: UserId::from_random(random::bytes()),
             username,
             email: change.email.filter(|email| !email.is_empty()),
             name: change.name.filter(|name| !name.is_empty()),
             roles: sorted(change.roles.unwrap_or_default()),
-            password_hash: self.hash_new(password).await?,
+            password_hash,
             disabled_at: None,
             created_at: self.clock.now(),
             last_login_at: None,
         };
-
-        let mut tx = self.db.begin().await?;
-        self.check_roles(&mut tx, &user.roles).await?;
-        users::insert(&mut tx, &user).await.map_err(|error| match error {
+        self.check_roles(tx, &user.roles).await?;
+        users::insert(tx, &user).await.map_err(|error| match error {
             StorageError::AlreadyExists => {
                 AdminError::AlreadyExists { kind: "user", name: user.username.to_string() }
             }
             error => error.into(),
         })?;
         let created = Act::UserCreated(user.id, user.username.clone(), user.roles.clone());
-        self.commit(tx, &[created]).await?;
-        Ok(user)
+        Ok((user, created))
     }
 
     /// Changes a user, and their password where a new one is given: all of it or nothing. Gives the number of sessions
@@ -80,7 +102,6 @@ impl App {
             Some(password) => Some(self.hash_new(password).await?),
             None => None,
         };
-        let new_password = hash.as_ref().map(|_| ());
         let mut tx = self.db.begin().await?;
         if change.roles.is_some() {
             bump(&mut tx, Subject::Users).await?;
@@ -88,9 +109,23 @@ impl App {
         if hash.is_some() {
             bump(&mut tx, Subject::Revocations).await?;
         }
+        let updated = self.update_user_in(&mut tx, username, change, hash).await?;
+        self.commit(tx, &updated.acts).await?;
+        Ok((updated.user, updated.ended))
+    }
+
+    /// The same within a transaction that has bumped [`Subject::Users`] where roles are named and
+    /// [`Subject::Revocations`] where a password is.
+    pub(super) async fn update_user_in(
+        &self,
+        tx: &mut Tx,
+        username: &Username,
+        change: UserChange,
+        hash: Option<String>,
+    ) -> Result<UpdatedUser, AdminError> {
         // Read under the row's lock: of two changes at once the later would otherwise write back what it never saw.
-        users::lock(&mut tx, username).await?;
-        let mut user = find(&mut tx, username).await?;
+        users::lock(tx, username).await?;
+        let mut user = find(tx, username).await?;
         let before = user.clone();
         let kept = |new: Option<String>, old: Option<String>| match new {
             Some(text) => Some(text).filter(|text| !text.is_empty()),
@@ -98,18 +133,18 @@ impl App {
         };
         user.email = kept(change.email, user.email);
         user.name = kept(change.name, user.name);
-        users::update(&mut tx, user.id, user.email.as_deref(), user.name.as_deref()).await?;
+        users::update(tx, user.id, user.email.as_deref(), user.name.as_deref()).await?;
         if let Some(roles) = change.roles {
             user.roles = sorted(roles);
-            self.check_roles(&mut tx, &user.roles).await?;
-            users::set_roles(&mut tx, user.id, &user.roles).await?;
+            self.check_roles(tx, &user.roles).await?;
+            users::set_roles(tx, user.id, &user.roles).await?;
         }
         let ended = match hash {
-            Some(hash) => self.replace_password(&mut tx, user.id, &hash).await?,
-            None => 0,
+            Some(hash) => Some(self.replace_password(tx, user.id, &hash).await?),
+            None => None,
         };
-        self.commit(tx, &acts_of_update(&before, &user, new_password.map(|()| ended))).await?;
-        Ok((user, ended))
+        let acts = acts_of_update(&before, &user, ended);
+        Ok(UpdatedUser { user, ended: ended.unwrap_or(0), acts })
     }
 
     /// Sets a user's password anew, which ends their sessions: whoever knew the old one is out. Gives the number
@@ -127,36 +162,46 @@ impl App {
     /// Switches a user off, which ends their sessions, or on again. Gives the number of sessions ended. Nothing is
     /// changed where a user is switched on who is on.
     pub async fn set_user_enabled(&self, username: &Username, switch: Switch) -> Result<u64, AdminError> {
-        let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Users).await?;
         if switch == Switch::Off {
             bump(&mut tx, Subject::Revocations).await?;
         }
-        let user = find(&mut tx, username).await?;
-        let changed = match switch {
-            Switch::On => users::enable(&mut tx, user.id).await?,
-            Switch::Off => users::disable(&mut tx, user.id, now).await?,
-        };
-        if !changed {
+        let Some((ended, act)) = self.switch_user_in(&mut tx, username, switch).await? else {
             // On already, or deleted since they were found.
             let found = find(&mut tx, username).await;
             tx.rollback().await?;
             return found.map(|_| 0);
-        }
-        let ended = match switch {
-            Switch::Off => {
-                let which = Which::User(user.id);
-                families::revoke(&mut tx, which, RevocationReason::UserDisabled, now).await?
-            }
-            Switch::On => 0,
-        };
-        let act = match switch {
-            Switch::On => Act::UserEnabled(user.id, user.username),
-            Switch::Off => Act::UserDisabled(user.id, user.username, ended),
         };
         self.commit(tx, &[act]).await?;
         Ok(ended)
+    }
+
+    /// The same within a transaction that has bumped [`Subject::Users`] and, to switch off, [`Subject::Revocations`];
+    /// `None` where nothing was changed.
+    pub(super) async fn switch_user_in(
+        &self,
+        tx: &mut Tx,
+        username: &Username,
+        switch: Switch,
+    ) -> Result<Option<(u64, Act)>, AdminError> {
+        let now = self.clock.now();
+        let user = find(tx, username).await?;
+        let changed = match switch {
+            Switch::On => users::enable(tx, user.id).await?,
+            Switch::Off => users::disable(tx, user.id, now).await?,
+        };
+        if !changed {
+            return Ok(None);
+        }
+        Ok(Some(match switch {
+            Switch::Off => {
+                let which = Which::User(user.id);
+                let ended = families::revoke(tx, which, RevocationReason::UserDisabled, now).await?;
+                (ended, Act::UserDisabled(user.id, user.username, ended))
+            }
+            Switch::On => (0, Act::UserEnabled(user.id, user.username)),
+        }))
     }
 
     /// Deletes a user with their sessions, whose tokens are revoked.
@@ -164,15 +209,21 @@ impl App {
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Users).await?;
         bump(&mut tx, Subject::Revocations).await?;
+        let deleted = self.delete_user_in(&mut tx, username).await?;
+        self.commit(tx, &[deleted]).await?;
+        Ok(())
+    }
+
+    /// The same within a transaction that has bumped [`Subject::Users`] and [`Subject::Revocations`].
+    pub(super) async fn delete_user_in(&self, tx: &mut Tx, username: &Username) -> Result<Act, AdminError> {
         // Waits for logins that are under way.
-        users::lock(&mut tx, username).await?;
-        let user = find(&mut tx, username).await?;
+        users::lock(tx, username).await?;
+        let user = find(tx, username).await?;
         // Before the rows go that say which tokens there are.
         let now = self.clock.now();
-        families::revoke(&mut tx, Which::User(user.id), RevocationReason::UserDisabled, now).await?;
-        users::delete(&mut tx, user.id).await?;
-        self.commit(tx, &[Act::UserDeleted(user.id, user.username)]).await?;
-        Ok(())
+        families::revoke(tx, Which::User(user.id), RevocationReason::UserDisabled, now).await?;
+        users::delete(tx, user.id).await?;
+        Ok(Act::UserDeleted(user.id, user.username))
     }
 
     /// All users, by name.
@@ -192,7 +243,7 @@ impl App {
         Ok(families::revoke(tx, Which::User(id), RevocationReason::PasswordChanged, now).await?)
     }
 
-    async fn hash_new(&self, password: NewPassword) -> Result<String, AdminError> {
+    pub(super) async fn hash_new(&self, password: NewPassword) -> Result<String, AdminError> {
         match password {
             NewPassword::Plain(plain) => {
                 let prepared = self.policy.passwords.prepare_for_setting(plain.expose())?;

@@ -8,12 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::client::Registration;
 use super::id::{ClientId, FamilyId, UserId, excerpt};
-use super::jwk::JwkSet;
 use super::key::{KeyState, Kid, SigningAlgorithm};
 use super::login_attempts::CounterKind;
 use super::role::{Role, RoleName};
 use super::session::RevocationReason;
-use super::time::{Timestamp, Ttl};
+use super::time::Timestamp;
 use super::user::Username;
 
 /// Who did it, as far as the process knows.
@@ -293,45 +292,8 @@ fn texts(items: &[impl ToString]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
-/// What is worth knowing of a registration: what the client may do.
 fn registered(registration: &Registration) -> Map<String, Value> {
-    let Registration {
-        name,
-        grant_types,
-        scope,
-        audience,
-        resource_servers,
-        may_act_for,
-        auth_methods,
-        access_ttl,
-        refresh_ttl,
-        alg,
-        trust_user_address,
-        status,
-        jwks,
-        dpop_bound,
-    } = registration;
-    let ttl = |ttl: &Option<Ttl>| json!(ttl.map(|ttl| ttl.to_string()));
-    [
-        ("name", json!(name)),
-        ("grant_types", json!(texts(grant_types))),
-        ("scope", json!(scope.to_string())),
-        ("audience", json!(texts(audience))),
-        ("resource_servers", json!(texts(resource_servers))),
-        ("may_act_for", json!(texts(may_act_for))),
-        ("token_endpoint_auth_methods", json!(texts(auth_methods))),
-        ("access_ttl", ttl(access_ttl)),
-        ("refresh_ttl", ttl(refresh_ttl)),
-        ("alg", json!(alg.map(SigningAlgorithm::as_str))),
-        ("trust_user_address", json!(trust_user_address)),
-        ("status", json!(status)),
-        // Whole, for whoever has one of these keys can act as the client, under whatever kid.
-        ("jwks", json!(jwks.as_ref().map(JwkSet::to_json))),
-        ("dpop_bound_access_tokens", json!(dpop_bound)),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    registration.members().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The members that differ, each as it was and as it is.

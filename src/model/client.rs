@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::{Value, json};
+
 use super::id::ClientId;
 use super::jwk::JwkSet;
 use super::key::SigningAlgorithm;
@@ -178,6 +180,10 @@ impl Default for Registration {
     }
 }
 
+fn texts(items: &[impl ToString]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
 /// Why a registration makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRegistration {
@@ -249,6 +255,44 @@ impl Registration {
             matches!(method, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)
         };
         self.auth_methods.iter().any(wants)
+    }
+
+    /// All of it, by the names that `--json`, the audit and files of clients use.
+    pub fn members(&self) -> [(&'static str, Value); 14] {
+        let Self {
+            name,
+            grant_types,
+            scope,
+            audience,
+            resource_servers,
+            may_act_for,
+            auth_methods,
+            access_ttl,
+            refresh_ttl,
+            alg,
+            trust_user_address,
+            status,
+            jwks,
+            dpop_bound,
+        } = self;
+        let ttl = |ttl: &Option<Ttl>| json!(ttl.map(|ttl| ttl.to_string()));
+        [
+            ("name", json!(name)),
+            ("grant_types", json!(texts(grant_types))),
+            ("scope", json!(scope.to_string())),
+            ("audience", json!(texts(audience))),
+            ("resource_servers", json!(texts(resource_servers))),
+            ("may_act_for", json!(texts(may_act_for))),
+            ("token_endpoint_auth_methods", json!(texts(auth_methods))),
+            ("access_ttl", ttl(access_ttl)),
+            ("refresh_ttl", ttl(refresh_ttl)),
+            ("alg", json!(alg.map(SigningAlgorithm::as_str))),
+            ("trust_user_address", json!(trust_user_address)),
+            ("status", json!(status)),
+            // Whole, for whoever has one of these keys can act as the client, under whatever kid.
+            ("jwks", json!(jwks.as_ref().map(JwkSet::to_json))),
+            ("dpop_bound_access_tokens", json!(dpop_bound)),
+        ]
     }
 
     /// Checks what no single flag can tell.
