@@ -179,7 +179,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 impl Server {
     /// Opens the app and binds the listeners; nothing is answered yet.
-    pub async fn build(settings: &Settings) -> Result<Self, ServeError> {
+    pub async fn build(settings: &Settings, clock: Clock) -> Result<Self, ServeError> {
         survive_file_size_limits();
         // Read before anything is made, so that a start that cannot succeed leaves nothing behind.
         let certificate = match &settings.server.tls {
@@ -190,7 +190,7 @@ impl Server {
             None => None,
         };
         descriptors::raise_limit();
-        let app = open_app(settings, Purpose::Serve, Clock::default()).await?;
+        let app = open_app(settings, Purpose::Serve, clock).await?;
         Self::bind(settings, app, certificate)
     }
 
@@ -318,9 +318,15 @@ impl Server {
         }
     }
 
-    /// Serves until SIGTERM or SIGINT.
-    pub async fn run_until_stopped(self) -> Result<(), ServeError> {
-        self.run_until(stop_signal()).await
+    /// Serves until SIGTERM or SIGINT, or until `also` ends.
+    pub async fn run_until_stopped_or(self, also: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let stop = async {
+            tokio::select! {
+                () = stop_signal() => {}
+                () = also => {}
+            }
+        };
+        self.run_until(stop).await
     }
 }
 

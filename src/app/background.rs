@@ -100,6 +100,12 @@ impl App {
         }
     }
 
+    /// Lets time pass on a clock of tests, with what is due by then done.
+    pub async fn let_time_pass(&self, by: Ttl) -> Result<(), AdminError> {
+        self.clock.advance(by);
+        self.keep_keys_in_order().await
+    }
+
     async fn forget(&self) {
         let mut steadiness = Steadiness::default();
         loop {

@@ -14,9 +14,11 @@ pub enum Clock {
     System,
     /// A clock that stands still until it is moved; for tests.
     Manual(Arc<ManualClock>),
+    /// The system's clock, ahead or behind by as much as it was moved; for the tests of others.
+    Shifted(Arc<ManualClock>),
 }
 
-/// What a clock of tests shows.
+/// What a clock of tests shows, or by how much another one is moved.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     wall_millis: AtomicI64,
@@ -30,43 +32,57 @@ impl Clock {
         Self::Manual(Arc::new(ManualClock { wall_millis: at(), steady_millis: at() }))
     }
 
+    /// A clock that shows the time until it is moved, and runs on from there.
+    pub fn shifted() -> Self {
+        Self::Shifted(Arc::default())
+    }
+
+    /// Whether this is one that strangers to the code may move.
+    pub const fn is_shifted(&self) -> bool {
+        matches!(self, Self::Shifted(_))
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
-        match self {
-            Self::System => Timestamp::from_millis(system_millis()),
-            Self::Manual(clock) => Timestamp::from_millis(clock.wall_millis.load(Ordering::SeqCst)),
-        }
+        Timestamp::from_millis(match self {
+            Self::System => system_millis(),
+            Self::Manual(clock) => clock.wall_millis.load(Ordering::SeqCst),
+            Self::Shifted(shift) => system_millis().saturating_add(shift.wall_millis.load(Ordering::SeqCst)),
+        })
     }
 
     /// The time by a clock that started with the process and never jumps, whatever happens to the system's.
     pub fn steady(&self) -> Timestamp {
-        match self {
-            Self::System => {
-                let (wall, steady) = *START;
-                let since = i64::try_from(steady.elapsed().as_millis()).unwrap_or(i64::MAX);
-                Timestamp::from_millis(wall.saturating_add(since))
+        Timestamp::from_millis(match self {
+            Self::System => steady_millis(),
+            Self::Manual(clock) => clock.steady_millis.load(Ordering::SeqCst),
+            Self::Shifted(shift) => {
+                steady_millis().saturating_add(shift.steady_millis.load(Ordering::SeqCst))
             }
-            Self::Manual(clock) => Timestamp::from_millis(clock.steady_millis.load(Ordering::SeqCst)),
-        }
+        })
     }
 
-    /// Lets time pass on a manual clock; the system's clock is not ours to move.
+    /// Lets time pass on a clock of tests; the system's clock is not ours to move.
     pub fn advance(&self, by: Ttl) {
         self.advance_millis(by.as_millis());
     }
 
     /// The same in milliseconds.
     pub fn advance_millis(&self, by: i64) {
-        if let Self::Manual(clock) = self {
+        if let Self::Manual(clock) | Self::Shifted(clock) = self {
             clock.wall_millis.fetch_add(by, Ordering::SeqCst);
             clock.steady_millis.fetch_add(by, Ordering::SeqCst);
         }
     }
 
-    /// Sets a manual clock, as somebody sets a wall clock: no time passes by it.
+    /// Sets a clock of tests, as somebody sets a wall clock: no time passes by it.
     pub fn set(&self, to: Timestamp) {
-        if let Self::Manual(clock) = self {
-            clock.wall_millis.store(to.as_millis(), Ordering::SeqCst);
+        match self {
+            Self::System => {}
+            Self::Manual(clock) => clock.wall_millis.store(to.as_millis(), Ordering::SeqCst),
+            Self::Shifted(shift) => {
+                shift.wall_millis.store(to.as_millis().saturating_sub(system_millis()), Ordering::SeqCst);
+            }
         }
     }
 }
@@ -115,6 +131,12 @@ impl Steadiness {
         self.home = offset;
         Some(now)
     }
+}
+
+fn steady_millis() -> i64 {
+    let (wall, steady) = *START;
+    let since = i64::try_from(steady.elapsed().as_millis()).unwrap_or(i64::MAX);
+    wall.saturating_add(since)
 }
 
 /// The first reading of both clocks.
@@ -173,6 +195,23 @@ mod tests {
             clock.set(YEAR_2027.plus(Ttl::from_secs(seconds * 50)));
             assert!(steadiness.look(&clock).is_some());
         }
+    }
+
+    #[test]
+    fn a_shifted_clock_runs_on_from_where_it_was_moved_to() {
+        let clock = Clock::shifted();
+        let before = clock.now();
+        assert!(before.as_millis().abs_diff(Clock::System.now().as_millis()) < 60_000);
+
+        clock.advance(Ttl::from_secs(86_400));
+        let ahead = clock.now().as_millis() - before.as_millis();
+        assert!((86_400_000..86_460_000).contains(&ahead), "{ahead}");
+
+        clock.set(YEAR_2106);
+        let ahead = clock.now().as_millis() - YEAR_2106.as_millis();
+        assert!((0..60_000).contains(&ahead), "{ahead}");
+        let steady = clock.steady().as_millis() - before.as_millis();
+        assert!((86_399_000..86_460_000).contains(&steady), "a hand lets no time pass: {steady}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Knows nothing of HTTP, SQL texts, the environment or terminals.
 
 pub mod access_tokens;
+pub mod apply;
 pub mod audit;
 pub mod audit_chain;
 pub mod authenticate_client;

@@ -1,7 +1,7 @@
 //! `grantd client …`: registered clients. Knows flags and output, nothing of what makes a registration right.
 
 mod flags;
-mod view;
+pub(super) mod view;
 
 use std::path::Path;
 
@@ -14,6 +14,8 @@ use crate::model::client::{Client, GrantType, Registration};
 use crate::model::id::ClientId;
 use crate::model::secret::PlainSecret;
 use crate::model::time::Ttl;
+
+pub(super) use self::flags::read_jwks;
 
 use self::flags::RegistrationFlags;
 use self::view::{ClientView, Deleted, NewSecret, Secret, Switched};

@@ -1,33 +1,58 @@
 //! `grantd dev`: a server to try things out on, with a throwaway database and something in it. Never for production.
 
+mod seeded;
 mod welcome;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tempfile::TempDir;
 
-use crate::app::App;
 use crate::app::clock::Clock;
-use crate::app::users::{NewPassword, UserChange};
 use crate::model::client::{GrantType, Registration};
+use crate::model::declared::{Declared, DeclaredClient, DeclaredRole, DeclaredUser};
 use crate::model::secret::PlainSecret;
-use crate::settings::{Flag, Loaded, Settings};
-use crate::startup::{self, Purpose};
+use crate::settings::{Flag, Loaded};
+use crate::startup::Server;
 
+use self::seeded::Seeded;
 use self::welcome::{Demo, Places, welcome};
+use super::document::Secrets;
 use super::failure::Failure;
-use super::{output, serve, settings};
+use super::{apply, output, settings};
+
+const EXAMPLES: &str = "\
+Everything is made anew at each start and gone at its end. Settings count as for 'serve', except for
+database, issuer, TLS, management listener and, on loopback, the cost of passwords. Never for production.
+
+In tests:
+  grantd dev --seed seed.toml --port 0 --json --clock-control --exit-with-parent
+
+The seed is a file of 'grantd apply', in which client_secret and password may stand. The line of JSON has
+the issuer, what was seeded, and the environment in which other commands of grantd work on this server.";
 
 #[derive(Args, Debug)]
-#[command(after_help = "\
-Client, user, role and keys are made anew at each start and gone at its end. Settings count as for 'serve',
-except for database, issuer, TLS and management listener. Never for production.")]
+#[command(after_help = EXAMPLES)]
 pub(super) struct DevCommand {
     /// Where to listen; port 0 takes a free one [default: server.listen, which is 127.0.0.1:8080 by default]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Listen on this port of 127.0.0.1; 0 takes a free one
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    port: Option<u16>,
+    /// Make the clients, roles and users of this file, or of - for stdin, in the place of the demo's
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+    /// Print one line of JSON once requests are taken, in the place of curl lines
+    #[arg(long)]
+    json: bool,
+    /// Let GET and POST /clock of the management listener tell and move the server's clock
+    #[arg(long)]
+    clock_control: bool,
+    /// End when stdin is closed, as it is when the process that holds its other end is gone
+    #[arg(long)]
+    exit_with_parent: bool,
 }
 
 const CLIENT: &str = "demo";
@@ -36,26 +61,117 @@ const PASSWORD: &str = "correct-horse-battery-staple";
 const ROLE: &str = "editor";
 
 pub(super) async fn run(config: Option<&Path>, command: DevCommand) -> Result<(), Failure> {
+    if command.exit_with_parent && command.seed.as_deref().is_some_and(|path| path.as_os_str() == "-") {
+        return Err(Failure::WrongCommandLine(
+            "a seed on stdin ends with stdin, and so would the server: name a file with --seed, or leave --exit-with-parent out".into(),
+        ));
+    }
+    let is_demo = command.seed.is_none();
+    let declared = match &command.seed {
+        Some(path) => apply::read(path, Secrets::InPlain)?,
+        None => demo()?,
+    };
     // Deleted when it is dropped, which is when the server has stopped.
-    let directory = settings::throwaway_directory().map_err(|error| {
+    let directory = throwaway_directory().map_err(|error| {
         Failure::because(format!(
             "no throwaway directory can be made ({error}): set TMPDIR to a writable one"
         ))
     })?;
-    let loaded = throwaway_settings(config, &directory, command.listen)?;
+    let listen = command.port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).or(command.listen);
+    let loaded = throwaway_settings(config, &directory, listen)?;
+    let address = loaded.settings.server.listen;
+    if command.clock_control && !address.ip().is_loopback() {
+        return Err(Failure::because(format!(
+            "the clock of a server on {address} is not for anybody to move: listen on loopback, for example with --port 0, or leave --clock-control out"
+        )));
+    }
     let _logs = settings::log_as_server(&loaded)?;
-    let secret = fill(&loaded.settings).await?;
 
-    let issuer = loaded.settings.server.issuer.as_str().to_owned();
-    let server = serve::listen(loaded.settings).await?;
-    let places = Places { issuer: &issuer, management: server.management_address() };
-    let demo = Demo { client: CLIENT, secret: &secret, user: USER, password: PASSWORD, role: ROLE };
-    match output::write(&welcome(&places, &demo)) {
+    let clock = if command.clock_control { Clock::shifted() } else { Clock::System };
+    let server = Server::build(&loaded.settings, clock).await?;
+    let applied = server.app().apply(&declared, &[]).await?;
+
+    let places = Places {
+        issuer: loaded.settings.server.issuer.as_str(),
+        management: server.management_address(),
+        has_clock: command.clock_control,
+    };
+    let text = match (command.json, is_demo, &applied.generated[..]) {
+        (false, true, [(_, secret)]) => {
+            welcome(&places, &Demo { client: CLIENT, secret, user: USER, password: PASSWORD, role: ROLE })
+        }
+        (json, _, generated) => {
+            let seeded =
+                Seeded::read(server.app(), &places, &declared, generated, environment(&loaded)).await?;
+            if json { output::json_line(&seeded)? } else { seeded.for_people(&places) }
+        }
+    };
+    match output::write(&text) {
         // Whoever reads the curl lines may be content with the first.
         Ok(()) | Err(Failure::NobodyReads) => {}
         Err(failure) => return Err(failure),
     }
-    serve::until_stopped(server).await
+    let parent = async {
+        match command.exit_with_parent {
+            true => end_of_stdin().await,
+            false => std::future::pending().await,
+        }
+    };
+    Ok(server.run_until_stopped_or(parent).await?)
+}
+
+/// A client for all grants that need no other service, and a user whose role gives them one more scope.
+fn demo() -> Result<Declared, Failure> {
+    let registration = Registration {
+        name: Some("Demo".into()),
+        grant_types: vec![GrantType::ClientCredentials, GrantType::Password, GrantType::RefreshToken],
+        scope: "notes:read notes:write".parse()?,
+        ..Registration::default()
+    };
+    let description = Some("may change notes".to_owned());
+    let role = DeclaredRole { name: ROLE.parse()?, scope: "notes:write".parse()?, description };
+    let client = DeclaredClient { id: CLIENT.parse()?, registration, secret: None, enabled: None };
+    let user = DeclaredUser {
+        username: USER.parse()?,
+        email: Some("alice@example.com".into()),
+        name: Some("Alice Example".into()),
+        roles: vec![role.name.clone()],
+        password: Some(PlainSecret::new(PASSWORD.into())),
+        enabled: None,
+    };
+    Ok(Declared { roles: Some(vec![role]), clients: Some(vec![client]), users: Some(vec![user]) })
+}
+
+/// In memory where the system has a place for that, so that nothing waits for a disk. A database of SQLite's own in
+/// memory has one connection, or locks that nobody waits for; a file there is as fast, and other commands can open it.
+fn throwaway_directory() -> std::io::Result<TempDir> {
+    settings::throwaway_directory_in(Path::new("/dev/shm")).or_else(|_| settings::throwaway_directory())
+}
+
+/// Comes back when nobody can write to stdin any more.
+async fn end_of_stdin() {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // A thread of its own, for the runtime would wait for one of its threads at the end.
+    std::thread::spawn(move || {
+        let _gone_or_broken = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _nobody_waits = ended.send(());
+    });
+    let _ended = end.await;
+}
+
+/// What other commands need to work on this server's database.
+fn environment(loaded: &Loaded) -> Vec<(String, String)> {
+    let passwords = &loaded.settings.passwords;
+    [
+        ("GRANTD_DATABASE__URL", loaded.settings.database.url.to_string()),
+        ("GRANTD_SERVER__ISSUER", loaded.settings.server.issuer.as_str().to_owned()),
+        ("GRANTD_SERVER__LISTEN", loaded.settings.server.listen.to_string()),
+        ("GRANTD_PASSWORDS__MEMORY_KIB", passwords.memory_kib.to_string()),
+        ("GRANTD_PASSWORDS__ITERATIONS", passwords.iterations.to_string()),
+        ("GRANTD_PASSWORDS__PARALLELISM", passwords.parallelism.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 /// The settings of `serve` with a database that nobody minds losing and an issuer that follows the address.
@@ -80,6 +196,8 @@ fn overrides(directory: &TempDir, listen: Option<SocketAddr>) -> Result<Vec<Flag
         ("keys.encryption_key", String::new()),
         ("management.listen", "127.0.0.1:0".into()),
         ("passwords.min_length", "8".into()),
+        // Nobody looks for another instance, so that new connections need not be served for long after the order to stop.
+        ("server.shutdown_grace", "1s".into()),
         ("server.tls.cert", String::new()),
         ("server.tls.key", String::new()),
         ("log.format", "pretty".into()),
@@ -88,6 +206,12 @@ fn overrides(directory: &TempDir, listen: Option<SocketAddr>) -> Result<Vec<Flag
         Some(listen) => {
             overrides.push(("server.listen", listen.to_string()));
             overrides.push(("server.issuer", issuer_of(listen)?));
+            // Tests log in often, and nobody else can take this database away.
+            if listen.ip().is_loopback() {
+                overrides.push(("passwords.memory_kib", "64".into()));
+                overrides.push(("passwords.iterations", "1".into()));
+                overrides.push(("passwords.parallelism", "1".into()));
+            }
         }
         // Only the address is looked for, and an issuer for elsewhere is no mistake here.
         None => overrides.push(("server.issuer", "http://127.0.0.1:8080".into())),
@@ -129,38 +253,6 @@ fn free_port(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     })
 }
 
-/// Makes the role, the client and the user; gives the client's secret.
-async fn fill(settings: &Settings) -> Result<PlainSecret, Failure> {
-    let app = startup::open_app(settings, Purpose::Administer, Clock::default()).await?;
-    let filled = fill_app(&app).await;
-    app.close().await;
-    filled
-}
-
-async fn fill_app(app: &App) -> Result<PlainSecret, Failure> {
-    let role: crate::model::role::RoleName = ROLE.parse()?;
-    let description = Some("may change notes".to_owned());
-    app.create_role(role.clone(), "notes:write".parse()?, description).await?;
-
-    let registration = Registration {
-        name: Some("Demo".into()),
-        grant_types: vec![GrantType::ClientCredentials, GrantType::Password, GrantType::RefreshToken],
-        scope: "notes:read notes:write".parse()?,
-        ..Registration::default()
-    };
-    let made = app.create_client(Some(CLIENT.parse()?), registration, None).await?;
-
-    let profile = UserChange {
-        email: Some("alice@example.com".into()),
-        name: Some("Alice Example".into()),
-        roles: Some(vec![role]),
-    };
-    let password = NewPassword::Plain(PlainSecret::new(PASSWORD.into()));
-    app.create_user(USER.parse()?, profile, password).await?;
-
-    made.secret.ok_or_else(|| Failure::because("the demo client got no secret: start again"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,17 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn a_throwaway_database_is_filled_with_a_client_a_user_and_a_role() {
+    fn passwords_are_cheap_where_nobody_else_can_reach_them() {
         let directory = settings::throwaway_directory().expect("a directory");
-        let sources = crate::settings::Sources {
-            flags: overrides(&directory, Some(address("127.0.0.1:8080"))).expect("overrides"),
-            ..crate::settings::Sources::default()
-        };
-        let loaded = crate::settings::load(&sources).expect("right settings");
-
-        let secret = actix_web::rt::System::new().block_on(fill(&loaded.settings)).expect("filled");
-
-        assert!(secret.expose().starts_with("gcs_"));
-        assert!(directory.path().join("dev.db").exists());
+        for (listen, cost) in
+            [("127.0.0.1:9000", Some("64")), ("[::1]:9000", Some("64")), ("0.0.0.0:9000", None)]
+        {
+            let overrides = overrides(&directory, Some(address(listen))).expect("overrides");
+            let found = overrides.iter().find(|flag| flag.key == "passwords.memory_kib");
+            assert_eq!(found.map(|flag| flag.value.as_str()), cost, "{listen}");
+        }
     }
 }

@@ -13,6 +13,8 @@ pub(super) enum Failure {
     WrongCommandLine(String),
     /// Exit status 1 without a sentence: stdout has the answer, and the answer is bad.
     BadAnswer,
+    /// Exit status 3 without a sentence: stdout says what would be done, and nothing was.
+    WouldChange,
     /// Whoever read stdout has seen enough, as in `grantd client list | head -1`. The work is done: exit status 0.
     NobodyReads,
 }
@@ -21,6 +23,14 @@ impl Failure {
     /// It cannot be done, and this is why.
     pub(super) fn because(sentence: impl std::fmt::Display) -> Self {
         Self::CannotBeDone(sentence.to_string())
+    }
+
+    /// The sentence, if it has one.
+    pub(super) fn into_sentence(self) -> String {
+        match self {
+            Self::CannotBeDone(sentence) | Self::WrongCommandLine(sentence) => sentence,
+            Self::BadAnswer | Self::WouldChange | Self::NobodyReads => String::new(),
+        }
     }
 
     /// Says it on stderr and gives the exit status.
@@ -35,6 +45,7 @@ impl Failure {
                 ExitCode::from(2)
             }
             Self::BadAnswer => ExitCode::from(1),
+            Self::WouldChange => ExitCode::from(3),
             Self::NobodyReads => ExitCode::SUCCESS,
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! One file for each noun; data goes to stdout and talk to stderr through `output`, and nothing else prints.
 
+mod apply;
 mod audit;
 mod client;
 mod config;
 mod consent;
 mod dev;
+mod document;
 mod failure;
 mod incident;
 mod key;
@@ -33,9 +35,12 @@ use clap::{Parser, Subcommand};
 
 use self::failure::Failure;
 
+const HELP: &str = "{about-with-newline}{usage-heading} {usage}\n\n{subcommands}\n\n{options}";
+
 /// A standalone OAuth 2.0 authorization server
 #[derive(Debug, Parser)]
-#[command(name = "grantd", version, disable_help_subcommand = true)]
+// Without headings, so that all of it fits one screen.
+#[command(name = "grantd", version, disable_help_subcommand = true, help_template = HELP)]
 struct Cli {
     /// Settings file (TOML); GRANTD_* variables win over it
     #[arg(long, global = true, value_name = "FILE")]
@@ -61,6 +66,10 @@ enum Command {
     /// Manage roles: names for sets of scopes that only some users get
     #[command(subcommand)]
     Role(role::RoleCommand),
+    /// Make clients, roles and users what a file says
+    Apply(apply::ApplyCommand),
+    /// Print clients, roles and users as a file for 'apply'
+    Export,
     /// List and end logins (refresh-token families)
     #[command(subcommand)]
     Session(session::SessionCommand),
@@ -108,6 +117,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Client(command) => client::run(config, command).await,
         Command::User(command) => user::run(config, command).await,
         Command::Role(command) => role::run(config, command).await,
+        Command::Apply(command) => apply::run(config, command).await,
+        Command::Export => apply::export(config).await,
         Command::Session(command) => session::run(config, command).await,
         Command::Key(command) => key::run(config, command).await,
         Command::Audit(command) => audit::run(config, command).await,

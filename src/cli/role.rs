@@ -132,7 +132,8 @@ pub(super) async fn run(config: Option<&Path>, command: RoleCommand) -> Result<(
     }
 }
 
-fn say_who_loses(change: &RoleChange) {
+/// Says what a change of a role takes from whom.
+pub(super) fn say_who_loses(change: &RoleChange) {
     if let Some(sentence) = who_loses(change) {
         talk(&sentence);
     }

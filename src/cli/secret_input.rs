@@ -1,7 +1,9 @@
-//! Passwords and secrets on their way in: from stdin or a terminal, never from an argument, which every user of
+//! Passwords and secrets on their way in: from stdin, a file or a terminal, never from an argument, which every user of
 //! the machine can see. Knows no rule about what a good one is.
 
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
+use std::path::Path;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -14,7 +16,15 @@ const MOST_BYTES: usize = 64 * 1024;
 
 /// A secret from stdin, less one trailing newline. `what` is its name in sentences: `the password`.
 pub(super) fn from_stdin(what: &str) -> Result<PlainSecret, Failure> {
-    from_reader(io::stdin().lock(), what)
+    from_reader(io::stdin().lock(), &format!("{what} on stdin"))
+}
+
+/// A secret from a file, read in the same way.
+pub(super) fn from_file(path: &Path, what: &str) -> Result<PlainSecret, String> {
+    let what = format!("{what} in {}", path.display());
+    let file =
+        File::open(path).map_err(|error| format!("{what} cannot be read ({error}): correct the path"))?;
+    from_reader(file, &what).map_err(Failure::into_sentence)
 }
 
 /// A secret that is typed twice on the terminal, if there is one. `instead` says what to do where there is none.
@@ -39,7 +49,7 @@ pub(super) fn ask_twice(what: &str, instead: &str) -> Result<PlainSecret, Failur
 
 /// A token from stdin, without the white space around it.
 pub(super) fn token_from_stdin() -> Result<PlainSecret, Failure> {
-    let token = read(io::stdin().lock(), "the token")?;
+    let token = read(io::stdin().lock(), "the token on stdin")?;
     let trimmed = token.trim();
     if trimmed.is_empty() { Err(empty("the token")) } else { Ok(PlainSecret::new(trimmed.to_owned())) }
 }
@@ -64,9 +74,9 @@ fn read(from: impl Read, what: &str) -> Result<Zeroizing<String>, Failure> {
     let mut bytes = Vec::with_capacity(MOST_BYTES + 1);
     let read = from.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes);
     let text = match read {
-        Err(error) => Err(format!("{what} cannot be read from stdin ({error}): pipe it in")),
+        Err(error) => Err(format!("{what} cannot be read ({error}): give it again")),
         Ok(_) if bytes.len() > MOST_BYTES => {
-            Err(format!("{what} on stdin is longer than {MOST_BYTES} bytes: pipe in nothing else"))
+            Err(format!("{what} is longer than {MOST_BYTES} bytes: give nothing else"))
         }
         Ok(_) => Ok(()),
     };
@@ -76,7 +86,7 @@ fn read(from: impl Read, what: &str) -> Result<Zeroizing<String>, Failure> {
     }
     String::from_utf8(bytes).map(Zeroizing::new).map_err(|error| {
         error.into_bytes().zeroize();
-        Failure::because(format!("{what} on stdin is not UTF-8: convert it, for example with iconv"))
+        Failure::because(format!("{what} is not UTF-8: convert it, for example with iconv"))
     })
 }
 

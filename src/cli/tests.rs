@@ -94,6 +94,8 @@ fn the_commands_are_those_that_scripts_rely_on() {
             "role show",
             "role update",
             "role delete",
+            "apply",
+            "export",
             "session list",
             "session revoke",
             "key list",
@@ -117,8 +119,8 @@ fn the_commands_are_those_that_scripts_rely_on() {
 fn every_command_that_prints_data_prints_it_as_json_too() {
     for (name, command) in commands(&built(), "grantd") {
         let leaf = !command.has_subcommands() || command.get_name() == "migrate";
-        // `export` prints lines of JSON and nothing else.
-        let others = ["serve", "dev", "completions", "man", "export"];
+        // `audit export` prints lines of JSON and nothing else, `export` a file.
+        let others = ["serve", "completions", "man", "export"];
         let prints_data = leaf && !others.contains(&command.get_name());
         let json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
 
@@ -131,7 +133,7 @@ fn everything_that_deletes_can_be_answered_in_advance() {
     for (name, command) in commands(&built(), "grantd") {
         let yes = command.get_arguments().any(|argument| argument.get_long() == Some("yes"));
 
-        assert_eq!(yes, command.get_name() == "delete", "{name}");
+        assert_eq!(yes, ["delete", "apply"].contains(&command.get_name()), "{name}");
     }
 }
 
@@ -151,6 +153,7 @@ fn right_command_lines_are_taken() {
         "grantd serve --config a.toml",
         "grantd --config a.toml serve",
         "grantd dev --listen 127.0.0.1:0",
+        "grantd dev --seed seed.toml --port 0 --json --clock-control --exit-with-parent",
         "grantd migrate --json",
         "grantd migrate status --json",
         "grantd client create --grant password",
@@ -179,6 +182,9 @@ fn right_command_lines_are_taken() {
         "grantd audit list --since 2026-05-01T00:00:00Z",
         "grantd audit verify --expect 1:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
         "grantd audit export",
+        "grantd apply grantd.toml --prune --dry-run --yes --json",
+        "grantd apply -",
+        "grantd export",
         "grantd man client create",
         "grantd --version",
         "grantd client create --help",
@@ -215,7 +221,10 @@ fn wrong_command_lines_are_refused_with_status_2() {
         "grantd audit list --limit 0",
         "grantd audit list --since yesterday",
         "grantd audit verify --expect 1",
+        "grantd apply",
         "grantd dev --listen here",
+        "grantd dev --listen 127.0.0.1:0 --port 0",
+        "grantd serve --clock-control",
         "grantd completions tcsh",
     ] {
         assert_eq!(status(line), 2, "{line}");

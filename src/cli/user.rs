@@ -252,7 +252,7 @@ async fn switch(
 }
 
 #[derive(Serialize)]
-struct UserView {
+pub(super) struct UserView {
     id: String,
     username: String,
     email: Option<String>,
@@ -263,7 +263,7 @@ struct UserView {
 }
 
 impl UserView {
-    fn of(user: &User) -> Self {
+    pub(super) fn of(user: &User) -> Self {
         Self {
             id: user.id.to_string(),
             username: user.username.to_string(),

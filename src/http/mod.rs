@@ -3,6 +3,7 @@
 mod accept;
 pub mod client_address;
 mod client_request;
+mod clock;
 mod connection;
 mod cors;
 mod documents;
@@ -106,6 +107,15 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
 pub fn management(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
         health_routes(config, "");
+        // Only where the command line gave the server such a clock, which 'serve' never does.
+        if state.app.clock().is_shifted() {
+            config.service(
+                web::resource("/clock")
+                    .route(web::get().to(clock::tell))
+                    .route(web::post().to(clock::set))
+                    .default_service(web::to(fallback::only_get)),
+            );
+        }
         config
             .service(get("/metrics".into(), web::to(health::metrics)))
             .app_data(state)

@@ -4,12 +4,14 @@
 
 pub mod audit;
 pub mod client;
+pub mod declared;
 pub mod id;
 pub mod json;
 pub mod jwk;
 pub mod key;
 pub mod log_level;
 pub mod login_attempts;
+pub mod nearest;
 pub mod resource;
 pub mod role;
 pub mod scope;

@@ -1,5 +1,7 @@
 //! Every key there is: its name, its kind, who may see it, what an empty value means. Knows no values.
 
+use crate::model::nearest::nearest;
+
 /// What a value is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -145,26 +147,6 @@ pub(super) fn nearest_variable(unknown: &str) -> String {
     let found = nearest(&dotted(unknown), names.iter().map(String::as_str));
     let index = names.iter().position(|name| Some(name.as_str()) == found);
     index.and_then(|index| variables.get(index)).cloned().unwrap_or_default()
-}
-
-fn nearest<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Bounded, because the comparison takes the product of both lengths.
-    let unknown: String = unknown.chars().take(80).collect::<String>().to_lowercase();
-    let likeness = |name: &str| {
-        let whole = strsim::normalized_damerau_levenshtein(&unknown, name);
-        // `listen` at the top level means `server.listen`, whatever else is as short.
-        let last = name.rsplit('.').next().unwrap_or(name);
-        let forgotten_section = strsim::normalized_damerau_levenshtein(&unknown, last);
-        whole.max(forgotten_section * 0.95)
-    };
-    let mut best: Option<(&str, f64)> = None;
-    for name in names {
-        let score = likeness(name);
-        if best.is_none_or(|(_, highest)| score > highest) {
-            best = Some((name, score));
-        }
-    }
-    best.map(|(name, _)| name)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use grantd::app::clock::Clock;
 use grantd::app::open::StartError;
 use grantd::startup::{ServeError, Server};
 use grantd::storage::db::OpenError;
@@ -181,7 +182,7 @@ async fn a_port_in_use_is_named_with_its_setting(database: TestDatabase) {
     {
         let settings = settings(&database, &[(variable, &address)]);
 
-        let refused = Server::build(&settings).await.err().expect("refused");
+        let refused = Server::build(&settings, Clock::System).await.err().expect("refused");
 
         assert!(matches!(refused, ServeError::Bind { .. }), "{refused}");
         let sentence = refused.to_string();

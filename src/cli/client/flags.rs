@@ -1,6 +1,7 @@
 //! What `client create` and `client update` may say about a client. Knows no use case.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::str::FromStr;
 
 use clap::Args;
@@ -68,13 +69,18 @@ impl FromStr for JwksFile {
     type Err = String;
 
     fn from_str(path: &str) -> Result<Self, String> {
-        let mut json = Vec::new();
-        // One byte more than is taken, so that what is longer is seen to be.
-        let read = std::fs::File::open(path)
-            .and_then(|file| file.take(LONGEST_SET as u64 + 1).read_to_end(&mut json));
-        read.map_err(|error| format!("the file cannot be read: {error}"))?;
-        JwkSet::parse(&json).map(Self).map_err(|error| error.to_string())
+        read_jwks(path.as_ref()).map(Self)
     }
+}
+
+/// The JWK Set in a file.
+pub(in crate::cli) fn read_jwks(path: &Path) -> Result<JwkSet, String> {
+    let mut json = Vec::new();
+    // One byte more than is taken, so that what is longer is seen to be.
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(LONGEST_SET as u64 + 1).read_to_end(&mut json));
+    read.map_err(|error| format!("the file cannot be read: {error}"))?;
+    JwkSet::parse(&json).map_err(|error| error.to_string())
 }
 
 impl RegistrationFlags {

@@ -10,7 +10,7 @@ use crate::model::secret::PlainSecret;
 
 /// What is printed of a secret.
 #[derive(Debug)]
-pub(super) enum Secret {
+pub(in crate::cli) enum Secret {
     /// Nothing: there is none, or it was shown long ago.
     NotShown,
     /// `null`: whoever brought it has it already, and the fewer places it stands in the better.
@@ -40,7 +40,7 @@ impl Secret {
 }
 
 #[derive(Serialize)]
-pub(super) struct ClientView {
+pub(in crate::cli) struct ClientView {
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret: Option<Option<String>>,
@@ -68,7 +68,7 @@ pub(super) struct ClientView {
 }
 
 impl ClientView {
-    pub(super) fn of(client: &Client, secret: Secret) -> Self {
+    pub(in crate::cli) fn of(client: &Client, secret: Secret) -> Self {
         let registration = &client.registration;
         Self {
             client_id: client.id.to_string(),

@@ -12,6 +12,8 @@ pub(super) struct Places<'a> {
     pub(super) issuer: &'a str,
     /// The listener for operators.
     pub(super) management: Option<SocketAddr>,
+    /// Whether that one takes `/clock`.
+    pub(super) has_clock: bool,
 }
 
 /// What the throwaway database was filled with. Nothing in it needs quoting in a shell.
@@ -24,24 +26,35 @@ pub(super) struct Demo<'a> {
     pub(super) role: &'a str,
 }
 
+/// What stands above everything, whatever the server was filled with.
+pub(super) fn heading(places: &Places<'_>) -> String {
+    let Places { issuer, management, has_clock } = places;
+    let management = management
+        .map(|address| {
+            let clock = if *has_clock { format!(" http://{address}/clock") } else { String::new() };
+            format!("# Health and metrics: http://{address}/health/ready http://{address}/metrics{clock}\n")
+        })
+        .unwrap_or_default();
+    format!(
+        "\
+# grantd dev listens at {issuer}
+# FOR TRYING OUT ONLY, never for production: no TLS, known passwords, and all data is deleted at the end.
+{management}"
+    )
+}
+
 /// The whole text is also a shell script: what is not a command is a comment. Comments have no quotes, so that a
 /// shell which takes them for commands waits for nothing.
 pub(super) fn welcome(places: &Places<'_>, demo: &Demo<'_>) -> String {
-    let Places { issuer, management } = places;
+    let issuer = places.issuer;
     let Demo { client, secret, user, password, role } = demo;
     let secret = secret.expose();
-    let management = management
-        .map(|address| {
-            format!("# Health and metrics: http://{address}/health/ready http://{address}/metrics\n")
-        })
-        .unwrap_or_default();
+    let heading = heading(places);
     let token = format!("curl -sS -u {client}:{secret} {issuer}/token");
     let login = format!("{token} -d grant_type=password -d username={user} -d password={password}");
     format!(
         "\
-# grantd dev listens at {issuer}
-# FOR TRYING OUT ONLY, never for production: no TLS, a known password, and all data is deleted at the end.
-{management}# Client {client}, user {user} with the role {role}. Paste these lines into another terminal; Ctrl-C ends the server.
+{heading}# Client {client}, user {user} with the role {role}. Paste these lines into another terminal; Ctrl-C ends the server.
 
 # A token for the client itself:
 {token} -d grant_type=client_credentials
@@ -70,7 +83,7 @@ mod tests {
         let demo =
             Demo { client: "demo", secret: &secret, user: "alice", password: "pass-word", role: "editor" };
         let management = Some("127.0.0.1:9".parse().expect("an address"));
-        welcome(&Places { issuer: "http://127.0.0.1:8080", management }, &demo)
+        welcome(&Places { issuer: "http://127.0.0.1:8080", management, has_clock: false }, &demo)
     }
 
     #[test]
