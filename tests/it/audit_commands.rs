@@ -30,7 +30,8 @@ trials! {
 /// A weak secret would cost a slow hash.
 const BROUGHT: &str = "Zk3vQ8sT1xYb5nLw9RhCj2MdPf7GaEuo4iKNBVXO6ty";
 
-fn home(database: &TestDatabase) -> Home {
+/// Commands that work on this database.
+pub(crate) fn home(database: &TestDatabase) -> Home {
     home_with(database, &[])
 }
 
@@ -44,7 +45,7 @@ fn home_with(database: &TestDatabase, more: &[(&str, &str)]) -> Home {
 }
 
 /// The acts of the chain, in order.
-fn acts(home: &Home) -> Vec<String> {
+pub(crate) fn acts(home: &Home) -> Vec<String> {
     let rows = export(home);
     rows.iter().map(|row| row["act"].as_str().expect("text").to_owned()).collect()
 }

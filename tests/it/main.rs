@@ -4,12 +4,14 @@
 //! as ignored, by count, and as failed where `CI=true`. How to write a test: `support/runner.rs`.
 
 mod advertised;
+mod apply;
 mod audit;
 mod audit_commands;
 mod beside_token;
 mod clock_jumps;
 mod crashes;
 mod cross_origin;
+mod dev;
 mod documents;
 mod dpop;
 mod draining;
@@ -81,12 +83,14 @@ fn main() -> std::process::ExitCode {
     grantd::keys::install().expect("nobody was here before");
     support::runner::run([
         advertised::trials(),
+        apply::trials(),
         audit::trials(),
         audit_commands::trials(),
         beside_token::trials(),
         clock_jumps::trials(),
         crashes::trials(),
         cross_origin::trials(),
+        dev::trials(),
         documents::trials(),
         dpop::trials(),
         draining::trials(),

@@ -214,7 +214,9 @@ mod tests {
         }
     }
 
-    fn seen(step: Option<Step>) -> Option<(What, Vec<(&'static str, Option<Value>, Value)>)> {
+    type Seen = (What, Vec<(&'static str, Option<Value>, Value)>);
+
+    fn seen(step: Option<Step>) -> Option<Seen> {
         step.map(|step| {
             let differences = step.differences.into_iter();
             (step.what, differences.map(|Difference { member, from, to }| (member, from, to)).collect())

@@ -210,6 +210,11 @@ impl Served {
         assert!(sent.success());
     }
 
+    /// Closes its stdin, as the end of the process that started it does.
+    pub(crate) fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Ends it as a power cut does, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         let _ended_already = self.child.kill();
