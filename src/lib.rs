@@ -130,6 +130,8 @@
 //! | a stolen database, or a stolen encryption key, alone | [`RootKey`](keys::RootKey): sealed in the one, opened by the other; `key reseal` exchanges the key ([`app::reseal`]) |
 //! | history is rewritten by whoever can write the database | the keyed chain of [`app::audit_chain`], and a head noted elsewhere |
 //! | other users of the machine, core files | modes are asked for at the start ([`storage::private_file`], [`keys::key_file`]), [`startup::forbid_core_dumps`] |
+//! | a stranger moves the clock of a server | `/clock` is there only with [`Clock::Shifted`](app::clock::Clock::Shifted), which `serve` never makes |
+//! | a pipeline ends what it does not know of, or switches on again what an incident switched off | [`app::apply`] deletes what was agreed to by name, and turns no switch that the file does not name |
 //! | an older binary damages a newer database | [`storage::migrate::current`] refuses before anything is written |
 //!
 //! # Where the time goes
@@ -184,6 +186,7 @@
 //! | a claim | [`protocol::access_token`] |
 //! | a signing algorithm | a row in `keys/algorithm.rs` and a variant of [`model::key::SigningAlgorithm`] |
 //! | an endpoint | a line in `http/mod.rs`, a file beside it, a use case in [`app`] |
+//! | a member of a client | [`Registration`](model::client::Registration) and its `members`; flags, files, storage and audit follow the compiler |
 //! | a setting | [`settings`] and a line in `config/default.toml` |
 //! | an error | a variant in [`protocol::error`], whose one `match` gives code, status and sentence |
 //! | an act under audit | a variant of [`Act`](model::audit::Act), given to `commit` ([`app::audit`]) |

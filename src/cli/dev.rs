@@ -1,13 +1,13 @@
 //! `grantd dev`: a server to try things out on, with a throwaway database and something in it. Never for production.
 
 mod seeded;
+mod throwaway;
 mod welcome;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tempfile::TempDir;
 
 use crate::app::clock::Clock;
 use crate::model::client::{GrantType, Registration};
@@ -17,6 +17,7 @@ use crate::settings::{Flag, Loaded};
 use crate::startup::Server;
 
 use self::seeded::Seeded;
+use self::throwaway::Throwaway;
 use self::welcome::{Demo, Places, welcome};
 use super::document::Secrets;
 use super::failure::Failure;
@@ -72,7 +73,7 @@ pub(super) async fn run(config: Option<&Path>, command: DevCommand) -> Result<()
         None => demo()?,
     };
     // Deleted when it is dropped, which is when the server has stopped.
-    let directory = throwaway_directory().map_err(|error| {
+    let directory = Throwaway::make().map_err(|error| {
         Failure::because(format!(
             "no throwaway directory can be made ({error}): set TMPDIR to a writable one"
         ))
@@ -142,12 +143,6 @@ fn demo() -> Result<Declared, Failure> {
     Ok(Declared { roles: Some(vec![role]), clients: Some(vec![client]), users: Some(vec![user]) })
 }
 
-/// In memory where the system has a place for that, so that nothing waits for a disk. A database of SQLite's own in
-/// memory has one connection, or locks that nobody waits for; a file there is as fast, and other commands can open it.
-fn throwaway_directory() -> std::io::Result<TempDir> {
-    settings::throwaway_directory_in(Path::new("/dev/shm")).or_else(|_| settings::throwaway_directory())
-}
-
 /// Comes back when nobody can write to stdin any more.
 async fn end_of_stdin() {
     let (ended, end) = tokio::sync::oneshot::channel();
@@ -177,7 +172,7 @@ fn environment(loaded: &Loaded) -> Vec<(String, String)> {
 /// The settings of `serve` with a database that nobody minds losing and an issuer that follows the address.
 fn throwaway_settings(
     config: Option<&Path>,
-    directory: &TempDir,
+    directory: &Throwaway,
     listen: Option<SocketAddr>,
 ) -> Result<Loaded, Failure> {
     let listen = match listen {
@@ -188,7 +183,7 @@ fn throwaway_settings(
 }
 
 /// What `dev` says over the settings of `serve`.
-fn overrides(directory: &TempDir, listen: Option<SocketAddr>) -> Result<Vec<Flag>, Failure> {
+fn overrides(directory: &Throwaway, listen: Option<SocketAddr>) -> Result<Vec<Flag>, Failure> {
     let database = format!("sqlite://{}", directory.path().join("dev.db").display());
     let mut overrides = vec![
         ("database.url", database),
@@ -283,7 +278,7 @@ mod tests {
 
     #[test]
     fn passwords_are_cheap_where_nobody_else_can_reach_them() {
-        let directory = settings::throwaway_directory().expect("a directory");
+        let directory = Throwaway::make().expect("a directory");
         for (listen, cost) in
             [("127.0.0.1:9000", Some("64")), ("[::1]:9000", Some("64")), ("0.0.0.0:9000", None)]
         {

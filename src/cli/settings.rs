@@ -66,14 +66,8 @@ pub(super) async fn with_app<T>(
 
 /// A directory for this user alone, as the database wants it; deleted when it is dropped.
 pub(super) fn throwaway_directory() -> std::io::Result<TempDir> {
-    throwaway_directory_in(&std::env::temp_dir())
-}
-
-/// The same in some other place.
-pub(super) fn throwaway_directory_in(place: &Path) -> std::io::Result<TempDir> {
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().prefix("grantd-").permissions(mode).tempdir_in(place)
+    tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o700)).tempdir()
 }
 
 #[cfg(test)]

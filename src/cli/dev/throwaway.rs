@@ -1,0 +1,86 @@
+//! Where the database of `grantd dev` is: in memory where the system has a place for that, and nowhere once the process is
+//! gone. Knows nothing of databases.
+
+use std::fs::{File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// In memory on Linux, so that nothing waits for a disk. A database of SQLite's own in memory has one connection, or
+/// locks that nobody waits for; a file there is as fast, and other commands can open it.
+const MEMORY: &str = "/dev/shm";
+const PREFIX: &str = "grantd-dev-";
+/// Locked while its process lives; a lock, unlike the number of a process, is the same in every container.
+const ALIVE: &str = "alive";
+
+/// A directory for this user alone; deleted when it is dropped.
+pub(super) struct Throwaway {
+    directory: TempDir,
+    _alive: File,
+}
+
+impl Throwaway {
+    /// Makes one, and deletes those of processes that were killed, which take up memory.
+    pub(super) fn make() -> io::Result<Self> {
+        Self::make_in(Path::new(MEMORY)).or_else(|_| Self::make_in(&std::env::temp_dir()))
+    }
+
+    fn make_in(place: &Path) -> io::Result<Self> {
+        delete_abandoned(place);
+        let mode = Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new().prefix(PREFIX).permissions(mode).tempdir_in(place)?;
+        // Under its name only once it is locked: who finds it unlocked deletes the directory.
+        let new = directory.path().join("new");
+        let alive = File::create(&new)?;
+        alive.lock()?;
+        std::fs::rename(&new, directory.path().join(ALIVE))?;
+        Ok(Self { directory, _alive: alive })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// What cannot be looked at is somebody else's.
+fn delete_abandoned(place: &Path) {
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
+    for directory in ours.map(|entry| entry.path()).filter(|path| is_abandoned(path)) {
+        let _somebody_else_did = std::fs::remove_dir_all(directory);
+    }
+}
+
+fn is_abandoned(directory: &PathBuf) -> bool {
+    let Ok(alive) = File::open(directory.join(ALIVE)) else { return false };
+    !matches!(alive.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_deleted_and_what_is_in_use_is_not() {
+        let place = tempfile::tempdir().expect("a directory");
+        let living = Throwaway::make_in(place.path()).expect("made");
+        let killed = Throwaway::make_in(place.path()).expect("made");
+        std::fs::write(killed.path().join("dev.db"), "x").expect("a file");
+        let Throwaway { directory, _alive } = killed;
+        let left = directory.keep();
+        drop(_alive);
+        let unfinished = place.path().join("grantd-dev-unfinished");
+        std::fs::create_dir(&unfinished).expect("a directory");
+
+        let other = Throwaway::make_in(place.path()).expect("made");
+
+        assert!(!left.exists());
+        assert!(living.path().exists() && other.path().exists() && unfinished.exists());
+        let path = other.path().to_owned();
+        drop(other);
+        assert!(!path.exists());
+    }
+}
