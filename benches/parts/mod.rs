@@ -133,7 +133,7 @@ impl Token {
             id: self.user,
             username: "alice@example.com",
             roles: &self.roles,
-            auth_time: Timestamp::from_secs(1_700_000_000),
+            auth_time: Some(Timestamp::from_secs(1_700_000_000)),
         };
         Claims::new(&Facts {
             jkt: None,

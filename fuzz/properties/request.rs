@@ -113,7 +113,7 @@ fn check_token_request(params: &Params, pairs: &Pairs) {
             assert!(!token.expose().is_empty() && params.value("refresh_token") == Some(token.expose()));
             check_wish(wish, params);
         }
-        TokenRequest::TokenExchange { token, wanted, wish } => {
+        TokenRequest::TokenExchange { token, given: _, wanted, wish } => {
             assert!(!token.expose().is_empty() && params.value("subject_token") == Some(token.expose()));
             assert!(params.value("requested_token_type").is_none_or(|named| named == wanted.as_str()));
             let named = params.values("resource").chain(params.values("audience")).collect();

@@ -10,6 +10,7 @@ use aws_lc_rs::digest;
 use serde_json::{Map, Value};
 
 use crate::keys::{Expectations, Genuine, NotValid, Proof};
+use crate::model::api_key::ApiKeyId;
 use crate::model::id::{ClientId, UserId};
 use crate::model::status::StatusIndex;
 use crate::model::time::Ttl;
@@ -61,8 +62,8 @@ pub(super) enum NotLive {
     /// Its session or its client was cut off.
     #[error("it was revoked")]
     Revoked,
-    /// Its client was deleted or is switched off.
-    #[error("its client does not exist or is disabled")]
+    /// Its client was deleted or is switched off, or its API key has ended.
+    #[error("its client or API key does not exist or is disabled")]
     Client,
 }
 
@@ -77,11 +78,18 @@ impl App {
         if self.is_revoked(&token) {
             return Err(NotLive::Revoked);
         }
-        let directory = self.directory.load();
-        if !directory.client(&token.client_id).is_some_and(|client| client.is_enabled()) {
+        if !self.may_act(&token.client_id) {
             return Err(NotLive::Client);
         }
         Ok(token)
+    }
+
+    /// Whether whoever a token was issued to is still there: a client, or an API key that was shown to `/verify`.
+    fn may_act(&self, id: &ClientId) -> bool {
+        match ApiKeyId::of_client_id(id) {
+            Some(key) => self.api_keys.load().is_live(key, self.clock.now()),
+            None => self.directory.load().client(id).is_some_and(|client| client.is_enabled()),
+        }
     }
 
     fn genuine_access_token(&self, jwt: &str) -> Result<Arc<AccessToken>, NotValid> {
@@ -106,10 +114,10 @@ impl App {
 
 impl AccessToken {
     fn read(Genuine { claims, proof }: Genuine) -> Result<Self, NotValid> {
-        // A client, which has never logged in, may stand in `sub` and another one act for it.
-        let user_id = match claims.contains_key("auth_time") {
-            true => Some(parsed(&claims, "sub")?),
-            false => None,
+        // RFC 9068 §5: what is a user's id is never a client's. A client may stand in `sub` and another one act for it.
+        let user_id = match parsed::<UserId>(&claims, "sub") {
+            Ok(id) => Some(id),
+            Err(_) => parsed::<ClientId>(&claims, "sub").map(|_| None)?,
         };
         let audience = match claims.get("aud") {
             Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).map(Into::into).collect(),

@@ -268,7 +268,7 @@ impl App {
         deletions: &[Named],
     ) -> Result<(Applied, Vec<Act>), AdminError> {
         // First of all and in this order, so that whoever changes one of them waits for us, or we for them.
-        for subject in [Subject::Clients, Subject::Roles, Subject::Users] {
+        for subject in [Subject::Clients, Subject::Roles, Subject::Users, Subject::ApiKeys] {
             bump(tx, subject).await?;
         }
         let mut done = Applied::default();
@@ -390,9 +390,6 @@ impl App {
             Some(_) => {}
         }
         if let Some(switch) = plan::switch(wanted.enabled, now.is_none_or(|now| now.is_enabled())) {
-            if switch == Switch::Off {
-                bump(tx, Subject::Revocations).await?;
-            }
             if let Some((ended, act)) = self.switch_user_in(tx, &wanted.username, switch).await? {
                 acts.push(act);
                 done.count(switch, ended);

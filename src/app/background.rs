@@ -7,9 +7,10 @@ use crate::model::login_attempts::CounterKind;
 use crate::model::time::{Timestamp, Ttl};
 use crate::protocol::throttle::{DAY, KNOWN_FOR};
 use crate::storage::revisions::{self, Revisions};
-use crate::storage::{families, known_sources, login_attempts, revocations, root_keys, used_ids};
+use crate::storage::{api_keys, families, known_sources, login_attempts, revocations, root_keys, used_ids};
 
 use super::App;
+use super::api_keys::KEEP_ENDED_KEYS;
 use super::clock::Steadiness;
 use super::database_health::Use;
 use super::directory::Directory;
@@ -38,7 +39,7 @@ impl App {
         );
     }
 
-    /// Takes clients, roles, keys and revocations as the database has them now, if they changed.
+    /// Takes clients, roles, API keys, signing keys and revocations as the database has them now, if they changed.
     pub async fn reload(&self) -> Result<(), AdminError> {
         let _one_at_a_time = self.reloading.lock().await;
         let seen = self.directory.load().revisions;
@@ -48,6 +49,7 @@ impl App {
         }
         // First, and by itself: what is wrong with a client must not keep a token alive.
         self.reload_revocations(now.revocations).await?;
+        self.reload_api_keys(now).await?;
         if (now.clients, now.roles) != (seen.clients, seen.roles) {
             let without_keys = Revisions { keys: seen.keys, ..now };
             let directory = Directory::load(&self.db, without_keys).await?;
@@ -128,7 +130,7 @@ impl App {
         }
     }
 
-    /// Deletes families, revocations, failed logins, known sources and used ids whose time is over at `now`, and failed
+    /// Deletes families, revocations, API keys, failed logins, known sources and used ids whose time is over at `now`, and failed
     /// logins that are too many.
     pub async fn purge(&self, now: Timestamp) -> Result<(), AdminError> {
         let mut tx = self.db.begin().await?;
@@ -137,6 +139,7 @@ impl App {
         let unused = over.minus(self.policy.families.idle_ttl.max(self.longest_access_ttl()));
         let families = families::purge(&mut tx, over, unused).await?;
         let revocations = revocations::purge(&mut tx, now).await?;
+        let keys = api_keys::purge(&mut tx, now.minus(KEEP_ENDED_KEYS)).await?;
         let sources = known_sources::purge(&mut tx, now.minus(KNOWN_FOR)).await?;
         root_keys::purge(&mut tx, now).await?;
         tx.commit().await?;
@@ -151,8 +154,8 @@ impl App {
             failures += login_attempts::keep_newest(&mut tx, kind, most_counters(kind)).await?;
             tx.commit().await?;
         }
-        if families + revocations + sources + failures + used > 0 {
-            tracing::debug!(families, revocations, sources, failures, used, "deleted what is over");
+        if families + revocations + keys + sources + failures + used > 0 {
+            tracing::debug!(families, revocations, keys, sources, failures, used, "deleted what is over");
         }
         Ok(())
     }

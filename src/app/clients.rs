@@ -1,6 +1,7 @@
 //! Registered clients: the operator's use cases.
 
 use crate::keys::public_keys::is_sound;
+use crate::model::api_key::ApiKeyId;
 use crate::model::audit::{Act, Change};
 use crate::model::client::{Client, ClientSecret, Registration};
 use crate::model::id::ClientId;
@@ -9,6 +10,7 @@ use crate::model::secret::{HashedSecret, PlainSecret};
 use crate::model::session::RevocationReason;
 use crate::model::status::StatusIndex;
 use crate::model::time::Ttl;
+use crate::storage::api_keys::{self, WhichKeys};
 use crate::storage::families::Which;
 use crate::storage::revisions::{Subject, bump};
 use crate::storage::{StorageError, Tx, clients, families};
@@ -39,6 +41,10 @@ impl App {
         secret: Option<PlainSecret>,
     ) -> Result<WithSecret, AdminError> {
         let registration = checked(registration)?;
+        // RFC 9068 §2.2: `client_id` of a token that was made from a key without any client is the key's.
+        if let Some(id) = id.as_ref().filter(|id| ApiKeyId::of_client_id(id).is_some()) {
+            return Err(AdminError::ReservedId(id.to_string()));
+        }
         let id = match id {
             Some(id) => id,
             // Never with a dash first, which command lines take for a flag.
@@ -177,6 +183,9 @@ impl App {
     pub async fn set_client_enabled(&self, id: &ClientId, switch: Switch) -> Result<u64, AdminError> {
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Clients).await?;
+        if switch == Switch::Off {
+            bump(&mut tx, Subject::ApiKeys).await?;
+        }
         let Some((ended, act)) = self.switch_client_in(&mut tx, id, switch).await? else {
             let is_there = clients::find(&mut tx, id).await?.is_some();
             // Servers need not read again what is as it was.
@@ -187,7 +196,8 @@ impl App {
         Ok(ended)
     }
 
-    /// The same within a transaction that has bumped [`Subject::Clients`]; `None` where nothing was changed.
+    /// The same within a transaction that has bumped [`Subject::Clients`] and, to switch off, [`Subject::ApiKeys`]; `None`
+    /// where nothing was changed.
     pub(super) async fn switch_client_in(
         &self,
         tx: &mut Tx,
@@ -198,6 +208,7 @@ impl App {
         let changed = match switch {
             Switch::On => clients::enable(tx, id).await?,
             Switch::Off => {
+                self.cut_off_api_keys(tx, WhichKeys::Client(id), now).await?;
                 // Before the sessions are ended: it waits for logins that are under way.
                 let fresh = self.fresh_status_index(tx).await?;
                 clients::cut_off(tx, id, fresh, now).await?;
@@ -219,16 +230,18 @@ impl App {
     pub async fn delete_client(&self, id: &ClientId) -> Result<(), AdminError> {
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Clients).await?;
+        bump(&mut tx, Subject::ApiKeys).await?;
         let deleted = self.delete_client_in(&mut tx, id).await?;
         self.commit(tx, &[deleted]).await?;
         Ok(())
     }
 
-    /// The same within a transaction that has bumped [`Subject::Clients`].
+    /// The same within a transaction that has bumped [`Subject::Clients`] and [`Subject::ApiKeys`].
     pub(super) async fn delete_client_in(&self, tx: &mut Tx, id: &ClientId) -> Result<Act, AdminError> {
         let now = self.clock.now();
         // Before the rows go that say which tokens there are.
         let fresh = self.fresh_status_index(tx).await?;
+        api_keys::revoke(tx, WhichKeys::Client(id), now).await?;
         clients::cut_off(tx, id, fresh, now).await?;
         families::revoke(tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
         if !clients::delete(tx, id).await? {

@@ -13,7 +13,7 @@ pub enum AdminError {
     /// There is none of that name.
     #[error("there is no {kind} '{name}': 'grantd {kind} list' shows those that exist")]
     NotFound {
-        /// `client`, `user`, `role`, `session` or `key`.
+        /// `client`, `user`, `role`, `session`, `key` or `apikey`.
         kind: &'static str,
         /// As it was given.
         name: String,
@@ -71,6 +71,14 @@ pub enum AdminError {
         /// What was tried.
         attempt: &'static str,
     },
+    /// The key could never be used as it is asked for.
+    #[error("the API key cannot be made: {0}")]
+    ApiKey(&'static str),
+    /// The id would be taken for that of an API key.
+    #[error(
+        "'{0}' has the form of an API key's id, with which tokens name keys: choose another client id, or leave it out"
+    )]
+    ReservedId(String),
     /// A token that is not ours to revoke.
     #[error("this token cannot be revoked here: {0}; 'grantd token inspect' says more of an access token")]
     ForeignToken(String),

@@ -102,9 +102,9 @@ async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<To
             let place = Place { address: request.source, proof: proof.as_ref() };
             Box::pin(refresh(app, &authenticated, &token, &wish, place)).await
         }
-        TokenRequest::TokenExchange { token, wanted, wish } => {
+        TokenRequest::TokenExchange { token, given, wanted, wish } => {
             let (token, wish, proof) = (&token, &wish, proof.as_ref());
-            Box::pin(swap(app, Swap { client, token, wanted, wish, proof })).await
+            Box::pin(swap(app, Swap { client, token, given, wanted, wish, proof })).await
         }
     };
     if answered.is_ok() {

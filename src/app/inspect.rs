@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::keys::{Expectations, Outcome};
+use crate::model::api_key::ApiKeyId;
 use crate::model::id::{ClientId, UserId};
 use crate::model::time::Ttl;
 use crate::protocol::token_id::status_indexes_of;
@@ -73,16 +74,20 @@ impl App {
         let jti = claims.get("jti").and_then(Value::as_str);
         let (index, actors) = jti.and_then(status_indexes_of)?;
         let revocations = self.revocations.load();
-        let problem = [index]
-            .iter()
-            .chain(&actors)
-            .any(|index| revocations.is_revoked(*index))
-            .then(|| "it is revoked: its session was ended, or its client was cut off since".to_owned());
+        let problem = [index].iter().chain(&actors).any(|index| revocations.is_revoked(*index)).then(|| {
+            "it is revoked: its session or API key was ended, or its client was cut off since".to_owned()
+        });
         Some(Finding { name: "status".into(), problem })
     }
 
     async fn inspect_client(&self, name: &str, id: Option<&Value>) -> Result<Finding, AdminError> {
         let id = id.and_then(Value::as_str).and_then(|id| id.parse::<ClientId>().ok());
+        if let Some(key) = id.as_ref().and_then(ApiKeyId::of_client_id) {
+            let live = self.api_keys.load().is_live(key, self.clock.now());
+            let problem =
+                (!live).then(|| "the API key is revoked, has expired, or its user is disabled".to_owned());
+            return Ok(Finding { name: "api_key".into(), problem });
+        }
         let client = match id {
             Some(id) => clients::find(&mut self.db.begin().await?, &id).await?,
             None => None,
@@ -100,16 +105,12 @@ impl App {
         if claims.get("sub") == claims.get("client_id") {
             return Ok(None);
         }
-        // RFC 9068 §2.2.1: whoever has logged in is a user.
-        if !claims.contains_key("auth_time") {
-            return Ok(Some(self.inspect_client("subject", claims.get("sub")).await?));
-        }
+        // RFC 9068 §5: what is a user's id is never a client's.
         let id = claims.get("sub").and_then(Value::as_str).and_then(|id| id.parse::<UserId>().ok());
-        let user = match id {
-            Some(id) => users::find(&self.db, id).await?,
-            None => None,
+        let Some(id) = id else {
+            return Ok(Some(self.inspect_client("subject", claims.get("sub")).await?));
         };
-        let problem = match user {
+        let problem = match users::find(&self.db, id).await? {
             None => Some("the user does not exist any more"),
             Some(user) if !user.is_enabled() => Some("the user is disabled"),
             Some(_) => None,

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use crate::keys::SigningKey;
 use crate::model::client::Client;
-use crate::model::key::ACCESS_TOKEN_TYP;
+use crate::model::id::ClientId;
+use crate::model::key::{ACCESS_TOKEN_TYP, SigningAlgorithm};
+use crate::model::resource::Audience;
+use crate::model::scope::Scope;
 use crate::model::secret::PlainSecret;
 use crate::model::session::Family;
-use crate::model::time::Ttl;
+use crate::model::status::StatusIndex;
+use crate::model::time::{Timestamp, Ttl};
 use crate::model::user::User;
 use crate::protocol::access_token::{Claims, Facts, Subject, UserClaims};
 use crate::protocol::error::TokenError;
@@ -58,7 +62,7 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
                 id: user.id,
                 username: user.username.as_str(),
                 roles: &user.roles,
-                auth_time: family.auth_time,
+                auth_time: Some(family.auth_time),
             };
             (Subject::User(claims), None, family.status_index, Some(family.expires_at))
         }
@@ -69,32 +73,80 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
     };
     // What outlived its session could not be ended with it; and an exchange is no way to a longer life.
     let ttl = ends.map_or(ttl, |ends| ttl.min(now.whole_secs_until(ends)));
-    let token_id = token_id(status_index, &actors, random::bytes());
-    let claims = Claims::new(&Facts {
-        issuer: &app.policy.issuer,
-        client_id: &client.id,
-        subject,
-        actor,
-        audience: &granted.audience,
-        default_audience: &app.policy.default_audience,
-        scope: &granted.scope,
-        token_id: &token_id,
-        status: client.registration.status.then_some(status_index),
-        issued_at: now,
-        ttl,
-        jkt,
-    });
-
-    let access_token =
-        key.sign(ACCESS_TOKEN_TYP, &claims).map_err(|error| TokenError::Internal(error.to_string()))?;
+    let access_token = mint(
+        app,
+        &Mint {
+            key: &key,
+            client_id: &client.id,
+            subject,
+            actor,
+            audience: &granted.audience,
+            scope: &granted.scope,
+            status_index,
+            actor_indexes: &actors,
+            says_status: client.registration.status,
+            now,
+            ttl,
+            jkt,
+        },
+    )?;
     Ok(TokenResponse {
-        access_token: PlainSecret::new(access_token),
+        access_token,
         expires_in: ttl,
         refresh_token,
         scope: granted.scope,
         token_type: if jkt.is_some() { TokenType::Dpop } else { TokenType::Bearer },
         issued_token_type: None,
     })
+}
+
+/// What an access token is made of.
+pub(super) struct Mint<'a> {
+    /// What it is signed with.
+    pub(super) key: &'a SigningKey,
+    /// Who it is issued to.
+    pub(super) client_id: &'a ClientId,
+    /// Who it stands for.
+    pub(super) subject: Subject<'a>,
+    /// Who acts for them.
+    pub(super) actor: Option<&'a Actor>,
+    /// Who it is for; empty means the server's default audience.
+    pub(super) audience: &'a [Audience],
+    /// What it allows.
+    pub(super) scope: &'a Scope,
+    /// What it is revoked by.
+    pub(super) status_index: StatusIndex,
+    /// By these too: those of the clients that act with it.
+    pub(super) actor_indexes: &'a [StatusIndex],
+    /// Whether it says where its status is.
+    pub(super) says_status: bool,
+    /// Now.
+    pub(super) now: Timestamp,
+    /// How long it lives.
+    pub(super) ttl: Ttl,
+    /// The thumbprint of the key that it is bound to.
+    pub(super) jkt: Option<&'a str>,
+}
+
+/// Signs an access token: the one place where they are made.
+pub(super) fn mint(app: &App, mint: &Mint<'_>) -> Result<PlainSecret, TokenError> {
+    let token_id = token_id(mint.status_index, mint.actor_indexes, random::bytes());
+    let claims = Claims::new(&Facts {
+        issuer: &app.policy.issuer,
+        client_id: mint.client_id,
+        subject: mint.subject,
+        actor: mint.actor,
+        audience: mint.audience,
+        default_audience: &app.policy.default_audience,
+        scope: mint.scope,
+        token_id: &token_id,
+        status: mint.says_status.then_some(mint.status_index),
+        issued_at: mint.now,
+        ttl: mint.ttl,
+        jkt: mint.jkt,
+    });
+    let signed = mint.key.sign(ACCESS_TOKEN_TYP, &claims);
+    signed.map(PlainSecret::new).map_err(|error| TokenError::Internal(error.to_string()))
 }
 
 /// How long an access token of `client` lives at most.
@@ -104,7 +156,12 @@ pub(super) fn access_ttl(app: &App, client: &Client) -> Ttl {
 
 /// The key that signs tokens of `client` now.
 pub(super) fn signer_for(app: &App, client: &Client) -> Result<Arc<SigningKey>, TokenError> {
-    let algorithm = client.registration.alg.unwrap_or(app.policy.algorithm);
+    signer(app, client.registration.alg)
+}
+
+/// The key that signs now where this algorithm is asked for, or none.
+pub(super) fn signer(app: &App, asked: Option<SigningAlgorithm>) -> Result<Arc<SigningKey>, TokenError> {
+    let algorithm = asked.unwrap_or(app.policy.algorithm);
     let missing = || TokenError::Unavailable(format!("there is no active {algorithm} key yet"));
     app.signer(algorithm).ok_or_else(missing)
 }

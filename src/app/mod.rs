@@ -5,6 +5,7 @@
 
 pub mod access_tokens;
 pub mod apply;
+pub mod api_keys;
 pub mod audit;
 pub mod audit_chain;
 pub mod authenticate_client;
@@ -21,6 +22,7 @@ pub mod health;
 pub mod inspect;
 pub mod introspection;
 pub mod issue;
+mod known_api_keys;
 mod known_families;
 mod lately;
 pub mod login;
@@ -45,6 +47,7 @@ mod token_exchange;
 mod used_once;
 pub mod userinfo;
 pub mod users;
+pub mod verify;
 
 use std::sync::Arc;
 
@@ -68,6 +71,7 @@ use self::client_secrets::SecretHasher;
 use self::clock::Clock;
 use self::database_health::DatabaseHealth;
 use self::directory::Directory;
+use self::known_api_keys::KnownApiKeys;
 use self::known_families::KnownFamilies;
 use self::lately::Lately;
 use self::login_line::Lines;
@@ -118,6 +122,7 @@ pub struct App {
     pub(crate) login_share: LoginShare,
     pub(crate) sealer: Sealer,
     pub(crate) secrets: SecretHasher,
+    pub(crate) api_key_hasher: SecretHasher,
     pub(crate) accounts: AccountHasher,
     pub(crate) lines: Lines,
     pub(crate) refresh_key: RefreshTokenKey,
@@ -128,6 +133,8 @@ pub struct App {
     pub(crate) actor: Actor,
     /// Clients and roles as they were less than a second ago.
     pub(crate) directory: ArcSwap<Directory>,
+    /// API keys as they were less than a second ago.
+    pub(crate) api_keys: ArcSwap<KnownApiKeys>,
     /// Signing keys as they were less than a second ago.
     pub(crate) ring: ArcSwap<KeyRing>,
     /// Revoked status indexes as they were less than a second ago.

@@ -26,6 +26,7 @@ use super::clock::Clock;
 use super::database_health::DatabaseHealth;
 use super::directory::Directory;
 use super::error::AdminError;
+use super::known_api_keys::KnownApiKeys;
 use super::known_families::KnownFamilies;
 use super::lately::Lately;
 use super::login_line::Lines;
@@ -133,6 +134,7 @@ impl App {
         let app = Arc::new(Self {
             sealer: Sealer::new(&key),
             secrets: SecretHasher::new(&key.derive(Purpose::ClientSecrets)),
+            api_key_hasher: SecretHasher::new(&key.derive(Purpose::ApiKeys)),
             accounts: AccountHasher::new(&key.derive(Purpose::LoginFailures)),
             lines: Lines::default(),
             chain: ChainKey::new(&key.derive(Purpose::Audit)),
@@ -140,6 +142,7 @@ impl App {
             refresh_key: RefreshTokenKey::new(&key.derive(Purpose::RefreshTokens)),
             dpop_nonces: NonceKey::new(&key.derive(Purpose::DpopNonces)),
             directory: ArcSwap::from_pointee(Directory::load(&db, revisions).await?),
+            api_keys: ArcSwap::from_pointee(KnownApiKeys::load(&db, revisions).await?),
             ring: ArcSwap::from_pointee(KeyRing::new(Vec::new())),
             revocations: ArcSwap::from_pointee(Revocations::load(&db, revisions.revocations).await?),
             status_lists: StatusLists::default(),

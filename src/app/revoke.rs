@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::model::api_key::API_KEY_PREFIX;
 use crate::model::audit::Actor;
 use crate::model::client::Client;
 use crate::model::id::FamilyId;
@@ -54,6 +55,10 @@ pub async fn revoke(app: &Arc<App>, given: GivenBack<'_>) -> Result<(), TokenErr
 }
 
 async fn end(app: &App, client: &Client, token: &str) -> Result<(), TokenError> {
+    // Said in plain words, for whoever gives back a key that was found would else believe that it has ended.
+    if token.starts_with(API_KEY_PREFIX) {
+        return Err(TokenError::ApiKeyGivenBack);
+    }
     if let Some(presented) = PresentedRefreshToken::read(token) {
         return end_by_refresh_token(app, client, &presented).await;
     }
@@ -115,6 +120,12 @@ async fn end_session(app: &App, client: &Client, id: FamilyId) -> Result<(), Tok
 
 async fn end_own_tokens(app: &App, client: &Client, index: StatusIndex) -> Result<(), TokenError> {
     let actor = Actor::Client(client.id.clone());
+    // Made from an API key of the client's, at `/verify`.
+    let of_key: Result<_, TokenError> = app.end_tokens_of_api_key(index, &actor).await;
+    if of_key?.is_some() {
+        app.learn_what_was_revoked().await;
+        return Ok(());
+    }
     let ended: Result<_, TokenError> = app.end_client_tokens(index, client.id.clone(), &actor).await;
     ended?;
     app.learn_what_was_revoked().await;

@@ -2,6 +2,7 @@
 //! that its client got for itself. That it has expired does not matter, for its session may go on.
 
 use crate::keys::{Expectations, NotValid, Outcome};
+use crate::model::api_key::{API_KEY_PREFIX, ApiKeyId};
 use crate::model::audit::{Act, Actor, SessionsOf};
 use crate::model::id::{ClientId, FamilyId};
 use crate::model::secret::PlainSecret;
@@ -15,6 +16,7 @@ use crate::storage::revisions::{Subject, bump};
 use crate::storage::{StorageError, clients, families};
 
 use super::App;
+use super::api_keys::KeysOf;
 use super::audit::AuditError;
 use super::error::AdminError;
 
@@ -25,12 +27,16 @@ pub enum RevokedToken {
     Session(FamilyId),
     /// A client by itself, whose tokens are all revoked now.
     Client(ClientId),
+    /// An API key, which has ended now with all tokens that were made from it.
+    ApiKey(ApiKeyId),
+    /// An API key whose tokens are all revoked now; it goes on, for it was not the key that was found.
+    TokensOfApiKey(ApiKeyId),
     /// Something that had ended before: nothing was changed.
     Over,
 }
 
 impl App {
-    /// Ends what `token` stands for: an access token or a refresh token, of whatever age.
+    /// Ends what `token` stands for: an access token, a refresh token or an API key, of whatever age.
     pub async fn revoke_token(&self, token: &PlainSecret) -> Result<RevokedToken, AdminError> {
         if let Some(presented) = PresentedRefreshToken::read(token.expose()) {
             let found = families::find(&self.db, presented.family).await?;
@@ -41,7 +47,16 @@ impl App {
             let family = genuine.ok_or_else(|| AdminError::ForeignToken(why.to_owned()))?;
             return self.end_session(family.id, RevocationReason::Operator, &self.actor).await;
         }
+        if token.expose().starts_with(API_KEY_PREFIX) {
+            let id = self.identify_api_key(token).await?;
+            let ended = self.revoke_api_keys(&KeysOf::One(id)).await?;
+            return Ok(if ended == 0 { RevokedToken::Over } else { RevokedToken::ApiKey(id) });
+        }
         let (index, client) = self.index_of_access_token(token.expose())?;
+        let of_key: Result<_, AdminError> = self.end_tokens_of_api_key(index, &self.actor).await;
+        if let Some(key) = of_key? {
+            return Ok(RevokedToken::TokensOfApiKey(key));
+        }
         match families::find_by_status_index(&self.db, index).await? {
             Some(family) => self.end_session(family, RevocationReason::Operator, &self.actor).await,
             None => self.end_client_tokens(index, client, &self.actor).await,

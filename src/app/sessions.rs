@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::model::audit::{Act, SessionsOf};
+use crate::model::audit::{Act, ApiKeysOf, SessionsOf};
 use crate::model::id::{ClientId, FamilyId, UserId};
 use crate::model::session::{Family, RevocationReason};
 use crate::model::time::{Timestamp, Ttl};
 use crate::model::user::Username;
 use crate::protocol::key_schedule::jwks_max_age;
+use crate::storage::api_keys::WhichKeys;
 use crate::storage::families::Which;
 use crate::storage::revisions::{Subject, bump};
 use crate::storage::{Tx, clients, families, users};
@@ -37,6 +38,8 @@ pub struct Ended {
     pub sessions: u64,
     /// Clients whose own tokens were revoked.
     pub clients: u64,
+    /// API keys whose tokens were revoked; the keys go on.
+    pub api_keys: u64,
 }
 
 /// A session with the name of its user.
@@ -69,11 +72,30 @@ impl App {
     }
 
     /// Ends the sessions that are meant. Where a client is meant, or whatever there is, the tokens that clients got for
-    /// themselves are revoked too, but for clients that were registered after the time that is meant.
+    /// themselves are revoked too, but for clients that were registered after the time that is meant. So are the tokens
+    /// that were made from API keys of whoever is meant; the keys themselves go on, as passwords and client secrets do.
     pub async fn revoke_sessions(&self, sessions: &Sessions) -> Result<Ended, AdminError> {
         let which = self.which(sessions).await?;
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
+        // First of all: whoever registers or switches a client waits for us, or we for them.
+        if !matches!(sessions, Sessions::OfUser(_) | Sessions::One(_)) {
+            bump(&mut tx, Subject::Clients).await?;
+        }
+        let keys = match which {
+            Which::User(id) => Some((WhichKeys::User(id), ApiKeysOf::User(id))),
+            Which::Client(id) => Some((WhichKeys::Client(id), ApiKeysOf::Client(id.clone()))),
+            Which::BegunBefore(time) => Some((WhichKeys::MadeBefore(time), ApiKeysOf::MadeBefore(time))),
+            Which::All => Some((WhichKeys::All, ApiKeysOf::All)),
+            Which::Family(_) => None,
+        };
+        let mut acts = Vec::new();
+        let mut api_keys = 0;
+        if let Some((keys, of)) = keys {
+            bump(&mut tx, Subject::ApiKeys).await?;
+            api_keys = self.cut_off_api_keys(&mut tx, keys, now).await?;
+            acts.extend((api_keys > 0).then_some(Act::ApiKeyTokensRevoked(of, api_keys)));
+        }
         let cut_off = self.cut_off(&mut tx, sessions, now).await?;
         if let Sessions::One(id) = sessions
             && families::find(&mut tx, *id).await?.is_none()
@@ -90,12 +112,12 @@ impl App {
         };
         let clients = cut_off.len() as u64;
         let ended = Act::SessionRevoked(of, revoked, RevocationReason::Operator);
-        let acts: Vec<_> = cut_off.into_iter().map(Act::ClientTokensRevoked).chain([ended]).collect();
+        acts.extend(cut_off.into_iter().map(Act::ClientTokensRevoked).chain([ended]));
         self.commit(tx, &acts).await?;
-        Ok(Ended { sessions: revoked, clients })
+        Ok(Ended { sessions: revoked, clients, api_keys })
     }
 
-    /// Revokes what clients got for themselves; says which.
+    /// Revokes what clients got for themselves; says which. [`Subject::Clients`] is bumped.
     async fn cut_off(
         &self,
         tx: &mut Tx,
@@ -108,8 +130,6 @@ impl App {
             Sessions::BegunBefore(time) => *time,
             Sessions::OfClient(_) | Sessions::All => everybody,
         };
-        // First of all: whoever registers or switches a client waits for us, or we for them.
-        bump(tx, Subject::Clients).await?;
         let mut clients = clients::registered_before(tx, before).await?;
         if let Sessions::OfClient(only) = sessions {
             clients.retain(|id| id == only);

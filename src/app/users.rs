@@ -7,6 +7,7 @@ use crate::model::secret::PlainSecret;
 use crate::model::session::RevocationReason;
 use crate::model::user::{User, Username};
 use crate::passwords::recognise;
+use crate::storage::api_keys::{self, WhichKeys};
 use crate::storage::families::Which;
 use crate::storage::revisions::{Subject, bump};
 use crate::storage::{StorageError, Tx, families, users};
@@ -159,13 +160,13 @@ impl App {
         Ok(ended)
     }
 
-    /// Switches a user off, which ends their sessions, or on again. Gives the number of sessions ended. Nothing is
-    /// changed where a user is switched on who is on.
+    /// Switches a user off, which ends their sessions and revokes what was made from their API keys, or on again. Gives
+    /// the number of sessions ended. Nothing is changed where a user is switched on who is on.
     pub async fn set_user_enabled(&self, username: &Username, switch: Switch) -> Result<u64, AdminError> {
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Users).await?;
         if switch == Switch::Off {
-            bump(&mut tx, Subject::Revocations).await?;
+            bump(&mut tx, Subject::ApiKeys).await?;
         }
         let Some((ended, act)) = self.switch_user_in(&mut tx, username, switch).await? else {
             // On already, or deleted since they were found.
@@ -177,7 +178,7 @@ impl App {
         Ok(ended)
     }
 
-    /// The same within a transaction that has bumped [`Subject::Users`] and, to switch off, [`Subject::Revocations`];
+    /// The same within a transaction that has bumped [`Subject::Users`] and, to switch off, [`Subject::ApiKeys`];
     /// `None` where nothing was changed.
     pub(super) async fn switch_user_in(
         &self,
@@ -189,7 +190,12 @@ impl App {
         let user = find(tx, username).await?;
         let changed = match switch {
             Switch::On => users::enable(tx, user.id).await?,
-            Switch::Off => users::disable(tx, user.id, now).await?,
+            Switch::Off => {
+                self.cut_off_api_keys(tx, WhichKeys::User(user.id), now).await?;
+                // After new indexes were taken, as everybody does who locks both.
+                bump(tx, Subject::Revocations).await?;
+                users::disable(tx, user.id, now).await?
+            }
         };
         if !changed {
             return Ok(None);
@@ -208,13 +214,15 @@ impl App {
     pub async fn delete_user(&self, username: &Username) -> Result<(), AdminError> {
         let mut tx = self.db.begin().await?;
         bump(&mut tx, Subject::Users).await?;
+        bump(&mut tx, Subject::ApiKeys).await?;
         bump(&mut tx, Subject::Revocations).await?;
         let deleted = self.delete_user_in(&mut tx, username).await?;
         self.commit(tx, &[deleted]).await?;
         Ok(())
     }
 
-    /// The same within a transaction that has bumped [`Subject::Users`] and [`Subject::Revocations`].
+    /// The same within a transaction that has bumped [`Subject::Users`], [`Subject::ApiKeys`] and
+    /// [`Subject::Revocations`].
     pub(super) async fn delete_user_in(&self, tx: &mut Tx, username: &Username) -> Result<Act, AdminError> {
         // Waits for logins that are under way.
         users::lock(tx, username).await?;
@@ -222,6 +230,7 @@ impl App {
         // Before the rows go that say which tokens there are.
         let now = self.clock.now();
         families::revoke(tx, Which::User(user.id), RevocationReason::UserDisabled, now).await?;
+        api_keys::revoke(tx, WhichKeys::User(user.id), now).await?;
         users::delete(tx, user.id).await?;
         Ok(Act::UserDeleted(user.id, user.username))
     }

@@ -3,6 +3,7 @@
 //! One file for each noun; data goes to stdout and talk to stderr through `output`, and nothing else prints.
 
 mod apply;
+mod apikey;
 mod audit;
 mod client;
 mod config;
@@ -70,6 +71,9 @@ enum Command {
     Apply(apply::ApplyCommand),
     /// Print clients, roles and users as a file for 'apply'
     Export,
+    /// Manage API keys: secrets that programs send with every request
+    #[command(subcommand)]
+    Apikey(apikey::ApiKeyCommand),
     /// List and end logins (refresh-token families)
     #[command(subcommand)]
     Session(session::SessionCommand),
@@ -119,6 +123,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Role(command) => role::run(config, command).await,
         Command::Apply(command) => apply::run(config, command).await,
         Command::Export => apply::export(config).await,
+        Command::Apikey(command) => apikey::run(config, command).await,
         Command::Session(command) => session::run(config, command).await,
         Command::Key(command) => key::run(config, command).await,
         Command::Audit(command) => audit::run(config, command).await,

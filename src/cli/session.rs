@@ -23,7 +23,8 @@ Examples:
   grantd session revoke --issued-before 2026-05-01T00:00:00Z
 
 With --client, --issued-before and --all the tokens that clients got for themselves
-(client_credentials) are revoked too; they get new ones by asking.";
+(client_credentials) are revoked too; they get new ones by asking. So are the tokens that
+were made from API keys of whoever is meant; the keys go on: 'grantd apikey revoke' ends them.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
@@ -102,15 +103,25 @@ pub(super) async fn run(config: Option<&Path>, command: SessionCommand) -> Resul
         SessionCommand::Revoke { which, json } => {
             let sessions = which.sessions();
             with_app(config, async |app| {
-                let Ended { sessions, clients } = app.revoke_sessions(&sessions).await?;
+                let Ended { sessions, clients, api_keys } = app.revoke_sessions(&sessions).await?;
                 let clients_too = match clients {
                     0 => String::new(),
                     _ => format!(" and revoked what {} got for themselves", count(clients, "client")),
                 };
-                let offline_by = tell(app, &format!("Ended {}{clients_too}.", count(sessions, "session")));
+                let keys_too = match api_keys {
+                    0 => String::new(),
+                    _ => format!(" and what was made from {}, which go on", count(api_keys, "API key")),
+                };
+                let ended = count(sessions, "session");
+                let offline_by = tell(app, &format!("Ended {ended}{clients_too}{keys_too}."));
                 output::record(
                     json.format(),
-                    &Revoked { revoked: sessions, clients_cut_off: clients, offline_by },
+                    &Revoked {
+                        revoked: sessions,
+                        clients_cut_off: clients,
+                        api_keys_cut_off: api_keys,
+                        offline_by,
+                    },
                 )
             })
             .await
@@ -124,6 +135,8 @@ struct Revoked {
     revoked: u64,
     /// Clients whose own tokens were revoked.
     clients_cut_off: u64,
+    /// API keys whose tokens were revoked.
+    api_keys_cut_off: u64,
     /// When the last service that reads status lists knows.
     offline_by: String,
 }

@@ -24,7 +24,7 @@ pub(super) enum TokenCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
-    /// Read an access token or a refresh token on stdin and end what it stands for, also if it has expired
+    /// Read an access token, a refresh token or an API key on stdin and end what it stands for, also if it has expired
     #[command(after_help = REVOKE_EXAMPLE)]
     Revoke {
         #[command(flatten)]
@@ -37,7 +37,8 @@ Example:
   grantd token revoke < found-in-a-log.txt
 
 A user's token stands for its session, which ends. A token that a client got for itself
-(client_credentials) stands for all that it got so far; it gets new ones by asking.";
+(client_credentials) stands for all that it got so far; it gets new ones by asking. An API
+key ends for good; a token that was made from one stands for all that were, and the key goes on.";
 
 pub(super) async fn run(config: Option<&Path>, command: TokenCommand) -> Result<(), Failure> {
     match command {
@@ -53,6 +54,10 @@ async fn revoke(config: Option<&Path>, json: JsonFlag) -> Result<(), Failure> {
         let offline_by = match &revoked {
             RevokedToken::Session(id) => Some(tell(app, &format!("Ended the session {id}."))),
             RevokedToken::Client(id) => Some(tell(app, &format!("Revoked all that {id} got for itself."))),
+            RevokedToken::ApiKey(id) => Some(tell(app, &format!("Ended the API key {id}."))),
+            RevokedToken::TokensOfApiKey(id) => {
+                Some(tell(app, &format!("Revoked all that was made from the API key {id}, which goes on.")))
+            }
             RevokedToken::Over => {
                 talk("What this token stands for had ended before; nothing was changed.");
                 None
@@ -65,24 +70,27 @@ async fn revoke(config: Option<&Path>, json: JsonFlag) -> Result<(), Failure> {
 
 #[derive(Serialize)]
 struct RevokedView {
-    /// Sessions and clients together: one, or none if it was over before.
+    /// Sessions, clients and API keys together: one, or none if it was over before.
     revoked: u64,
     session_id: Option<String>,
     /// The client whose own tokens were revoked.
     client_id: Option<String>,
+    /// The API key that has ended, or whose tokens were revoked.
+    api_key_id: Option<String>,
     /// When the last service that reads status lists knows.
     offline_by: Option<String>,
 }
 
 impl RevokedView {
     fn of(revoked: &RevokedToken, offline_by: Option<String>) -> Self {
-        let (session_id, client_id) = match revoked {
-            RevokedToken::Session(id) => (Some(id.to_string()), None),
-            RevokedToken::Client(id) => (None, Some(id.to_string())),
-            RevokedToken::Over => (None, None),
+        let (session_id, client_id, api_key_id) = match revoked {
+            RevokedToken::Session(id) => (Some(id.to_string()), None, None),
+            RevokedToken::Client(id) => (None, Some(id.to_string()), None),
+            RevokedToken::ApiKey(id) | RevokedToken::TokensOfApiKey(id) => (None, None, Some(id.to_string())),
+            RevokedToken::Over => (None, None, None),
         };
         let revoked = u64::from(*revoked != RevokedToken::Over);
-        Self { revoked, session_id, client_id, offline_by }
+        Self { revoked, session_id, client_id, api_key_id, offline_by }
     }
 }
 

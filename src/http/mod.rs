@@ -25,6 +25,7 @@ pub mod tls;
 mod token;
 mod transport;
 mod userinfo;
+mod verify;
 pub mod views;
 
 use actix_web::web::{self, Data, ServiceConfig};
@@ -67,6 +68,7 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
                         .route(web::post().to(userinfo::user))
                         .default_service(web::to(userinfo::wrong_method)),
                 )
+                .service(web::resource(format!("{prefix}{}", verify::PATH)).to(verify::request))
                 .service(
                     get(format!("{prefix}{}", documents::JWKS), web::to(documents::jwks))
                         .wrap(cors::documents()),

@@ -174,10 +174,10 @@ fn level(route: &str, status: StatusCode) -> Level {
     }
 }
 
-/// What a resource server may ask for each request that it gets itself. It decides nothing and changes nothing, and its
+/// What a resource server, or a proxy in front of one, may ask for each request that it gets itself. It decides nothing and changes nothing, and its
 /// lines would bury those that do; a caller that is refused is told at info.
 fn is_asked_per_request(route: &str) -> bool {
-    route.ends_with("/introspect")
+    route.ends_with("/introspect") || route.ends_with("/verify")
 }
 
 /// Documents and pages that machines fetch all day, and whose answer is no decision.

@@ -28,6 +28,8 @@ pub enum Purpose {
     StatusIndexes,
     /// HMAC-SHA-256 that makes the nonces of DPoP.
     DpopNonces,
+    /// HMAC-SHA-256 over API keys.
+    ApiKeys,
 }
 
 impl Purpose {
@@ -41,6 +43,7 @@ impl Purpose {
             Self::Audit => b"grantd v1 audit",
             Self::StatusIndexes => b"grantd v1 status indexes",
             Self::DpopNonces => b"grantd v1 dpop nonces",
+            Self::ApiKeys => b"grantd v1 api keys",
         }
     }
 }
@@ -104,6 +107,7 @@ mod tests {
         assert_eq!(derived(Purpose::RefreshTokens), "EnYsNSiTmd4kg0jxJZdlZnKzfQ3f9FtWG2vsZA3lzXE=");
         assert_eq!(derived(Purpose::Audit), "FuhRF/jckQq5hnqoEs5SEERc7ndRuvw6kjpKKe72aQM=");
         assert_eq!(derived(Purpose::DpopNonces), "YlPU6P7TYyjPmaDk3XBhn0lRS6+eBzKeSfq6SNwQC0M=");
+        assert_eq!(derived(Purpose::ApiKeys), "OJAsZkYfrrkE0r9/VoXi4hfXNYPNYMfGjK10975CI6g=");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
+use super::api_key::{ApiKeyId, Owner, Terms};
 use super::client::Registration;
 use super::id::{ClientId, FamilyId, UserId, excerpt};
 use super::key::{KeyState, Kid, SigningAlgorithm};
@@ -56,6 +57,21 @@ pub enum SessionsOf {
     One(FamilyId),
     /// Those that had begun before.
     BegunBefore(Timestamp),
+    /// All there were.
+    All,
+}
+
+/// Which API keys something was done to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiKeysOf {
+    /// All of a user.
+    User(UserId),
+    /// All of a client.
+    Client(ClientId),
+    /// One.
+    One(ApiKeyId),
+    /// Those that had been made before.
+    MadeBefore(Timestamp),
     /// All there were.
     All,
 }
@@ -124,6 +140,12 @@ pub enum Act {
         /// The network the token came from, or the client that authenticated; unknown if the row was written later.
         source: Option<String>,
     },
+    /// An API key was made.
+    ApiKeyCreated(ApiKeyId, Box<Terms>),
+    /// This many API keys were ended.
+    ApiKeyRevoked(ApiKeysOf, u64),
+    /// The tokens that were made from this many API keys were revoked, and the keys go on.
+    ApiKeyTokensRevoked(ApiKeysOf, u64),
     /// A signing key was made, in this state.
     KeyMade(Kid, SigningAlgorithm, KeyState),
     /// A pending key will sign from another time on.
@@ -169,7 +191,7 @@ pub enum Act {
 pub struct Entry {
     /// Its name, such as `client.created`.
     pub act: &'static str,
-    /// `client`, `user`, `role`, `session`, `key`, `source`, `begun_before` or `all`.
+    /// `client`, `user`, `role`, `session`, `api_key`, `key`, `source`, `begun_before`, `made_before` or `all`.
     pub subject_kind: &'static str,
     /// The id or name of what was acted on; empty for all.
     pub subject: String,
@@ -227,6 +249,15 @@ impl Act {
                 ("session", family.to_string()),
                 json!({"client_id": client.as_str(), "user_id": user.to_string(), "source": source}),
             ),
+            Self::ApiKeyCreated(id, terms) => {
+                ("api_key.created", api_keys_of(&ApiKeysOf::One(*id)), api_key(terms))
+            }
+            Self::ApiKeyRevoked(of, number) => {
+                ("api_key.revoked", api_keys_of(of), json!({"api_keys_ended": number}))
+            }
+            Self::ApiKeyTokensRevoked(of, number) => {
+                ("api_key.tokens_revoked", api_keys_of(of), json!({"api_keys": number}))
+            }
             Self::KeyMade(kid, algorithm, state) => {
                 ("key.made", key(kid), json!({"alg": algorithm.as_str(), "state": state.name()}))
             }
@@ -286,6 +317,32 @@ fn sessions_of(of: &SessionsOf) -> (&'static str, String) {
         SessionsOf::BegunBefore(time) => ("begun_before", time.rfc3339()),
         SessionsOf::All => ("all", String::new()),
     }
+}
+
+fn api_keys_of(of: &ApiKeysOf) -> (&'static str, String) {
+    match of {
+        ApiKeysOf::User(id) => user(*id),
+        ApiKeysOf::Client(id) => client(id),
+        ApiKeysOf::One(id) => ("api_key", id.to_string()),
+        ApiKeysOf::MadeBefore(time) => ("made_before", time.rfc3339()),
+        ApiKeysOf::All => ("all", String::new()),
+    }
+}
+
+/// What is worth knowing of a new key: whose it is and what it may do.
+fn api_key(made: &Terms) -> Value {
+    let (user, client) = match &made.owner {
+        Owner::User(id) => (Some(id.to_string()), None),
+        Owner::Client(id) => (None, Some(id.as_str())),
+    };
+    json!({
+        "user_id": user,
+        "client_id": client,
+        "name": made.name,
+        "scope": made.scope.to_string(),
+        "audience": texts(&made.audience),
+        "expires_at": made.expires_at.map(Timestamp::rfc3339),
+    })
 }
 
 fn texts(items: &[impl ToString]) -> Vec<String> {

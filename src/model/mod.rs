@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of async, SQL, HTTP, clocks or random sources; those hand their results in.
 
+pub mod api_key;
 pub mod audit;
 pub mod client;
 pub mod declared;

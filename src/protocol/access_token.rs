@@ -31,8 +31,8 @@ pub struct UserClaims<'a> {
     pub username: &'a str,
     /// `roles`.
     pub roles: &'a [RoleName],
-    /// `auth_time`: when they gave their password.
-    pub auth_time: Timestamp,
+    /// `auth_time`: when they gave their password; `None` where an API key stands for them.
+    pub auth_time: Option<Timestamp>,
 }
 
 /// Everything a token is made from.
@@ -145,7 +145,7 @@ impl<'a> Claims<'a> {
             jti: facts.token_id,
             client_id: facts.client_id.as_str(),
             scope: Some(facts.scope.as_str()).filter(|scope| !scope.is_empty()),
-            auth_time: user.map(|user| user.auth_time.as_secs()),
+            auth_time: user.and_then(|user| user.auth_time).map(Timestamp::as_secs),
             preferred_username: user.map(|user| user.username),
             roles: user.map_or_else(Vec::new, |user| user.roles.iter().map(RoleName::as_str).collect()),
             act: facts.actor,
@@ -215,7 +215,7 @@ mod tests {
             id: UserId::from_random([0; 16]),
             username: "alice",
             roles: &roles,
-            auth_time: Timestamp::from_secs(900),
+            auth_time: Some(Timestamp::from_secs(900)),
         };
         let facts = Facts { subject: Subject::User(user), ..facts(&client, &audience, &scope) };
 

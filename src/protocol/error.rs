@@ -225,6 +225,9 @@ pub enum TokenError {
     /// A token by exchange, given back by whoever exchanged it: its index is not theirs.
     #[error("the token is of a token exchange, which did not begin its session")]
     ExchangedToken,
+    /// RFC 7009 §2.2.1: an API key is not a client's to give back, even to whoever holds it.
+    #[error("an API key cannot be given back here")]
+    ApiKeyGivenBack,
     /// RFC 7009 §2.1: a client may give back what it was given, and nothing else.
     #[error("the token was issued to another client")]
     OtherClientsToken,
@@ -343,7 +346,7 @@ impl TokenError {
             Self::SubjectTokenType => (
                 Code::InvalidRequest,
                 400,
-                "Subject tokens are access tokens of this server: urn:ietf:params:oauth:token-type:access_token or :jwt.",
+                "Subject tokens are access tokens of this server (urn:ietf:params:oauth:token-type:access_token or :jwt) or API keys (urn:grantd:params:oauth:token-type:api-key).",
             ),
             Self::RequestedTokenType => (
                 Code::InvalidRequest,
@@ -367,6 +370,11 @@ impl TokenError {
                 Code::UnsupportedTokenType,
                 400,
                 "A token by token exchange ends with the token that it was exchanged for, and not by itself.",
+            ),
+            Self::ApiKeyGivenBack => (
+                Code::UnsupportedTokenType,
+                400,
+                "API keys are ended by whoever runs this server, with 'grantd token revoke'; tell them that it was found.",
             ),
             Self::OtherClientsToken => {
                 (Code::InvalidGrant, 400, "The token was issued to another client, so it was not revoked.")

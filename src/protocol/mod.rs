@@ -4,6 +4,7 @@
 //! and randomness are arguments, rows are handed in, and what comes out is a decision.
 
 pub mod access_token;
+pub mod api_key;
 pub mod audience;
 pub mod bearer;
 pub mod client_assertion;
@@ -29,3 +30,4 @@ pub mod token_request;
 pub mod token_response;
 pub mod user_address;
 pub mod userinfo;
+pub mod verify;

@@ -71,6 +71,11 @@ impl Params {
         of_name.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// The names of all parameters, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The value of a parameter that is a secret.
     pub fn secret(&self, name: &str) -> Option<PlainSecret> {
         self.value(name).map(|value| PlainSecret::new(value.to_owned()))

@@ -54,12 +54,20 @@ pub enum StandsFor {
         username: String,
         /// `roles`.
         roles: Vec<RoleName>,
-        /// `auth_time`.
-        auth_time: Timestamp,
+        /// `auth_time`; `None` where an API key stands for them.
+        auth_time: Option<Timestamp>,
     },
 }
 
 impl StandsFor {
+    /// The user, if it is one.
+    pub const fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Client(_) => None,
+            Self::User { id, .. } => Some(*id),
+        }
+    }
+
     /// What the next token says of them: the same.
     pub fn subject(&self) -> Subject<'_> {
         match self {
@@ -94,13 +102,14 @@ impl SubjectToken {
     pub fn read(introspection: &str) -> Option<Self> {
         let said: Said = serde_json::from_str(introspection).ok()?;
         let (status_index, actor_indexes) = status_indexes_of(&said.jti)?;
-        let stands_for = match said.auth_time {
-            None => StandsFor::Client(said.sub.parse().ok()?),
-            Some(auth_time) => StandsFor::User {
-                id: said.sub.parse().ok()?,
+        // RFC 9068 §5: what is a user's id is never a client's.
+        let stands_for = match said.sub.parse::<UserId>() {
+            Err(_) => StandsFor::Client(said.sub.parse().ok()?),
+            Ok(id) => StandsFor::User {
+                id,
                 username: said.username?,
                 roles: said.roles.iter().map(|role| role.parse().ok()).collect::<Option<_>>()?,
-                auth_time: Timestamp::from_secs(auth_time),
+                auth_time: said.auth_time.map(Timestamp::from_secs),
             },
         };
         Some(Self {

@@ -42,11 +42,31 @@ pub enum TokenRequest {
     TokenExchange {
         /// `subject_token`, not yet looked at.
         token: PlainSecret,
+        /// `subject_token_type`: what it is said to be.
+        given: Given,
         /// `requested_token_type`, which the answer is to name.
         wanted: TokenKind,
         /// What is asked for; `resource` has the values of `audience` too.
         wish: Wish,
     },
+}
+
+/// The `subject_token_type` of API keys, which are in no RFC.
+pub const API_KEY_TYPE: &str = "urn:grantd:params:oauth:token-type:api-key";
+
+/// What is given to be exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// An access token of this server.
+    AccessToken,
+    /// An API key of this server.
+    ApiKey,
+}
+
+impl Given {
+    fn of(text: &str) -> Option<Self> {
+        if text == API_KEY_TYPE { Some(Self::ApiKey) } else { TokenKind::of(text).map(|_| Self::AccessToken) }
+    }
 }
 
 /// A kind of token that can be exchanged for another, by its URI in RFC 8693 §3. Ours are both.
@@ -100,14 +120,14 @@ impl TokenRequest {
                 let token = required("subject_token")?;
                 let given = params.value("subject_token_type");
                 let given = given.ok_or(TokenError::Missing("subject_token_type"))?;
-                TokenKind::of(given).ok_or(TokenError::SubjectTokenType)?;
+                let given = Given::of(given).ok_or(TokenError::SubjectTokenType)?;
                 let wanted = match params.value("requested_token_type") {
                     Some(wanted) => TokenKind::of(wanted).ok_or(TokenError::RequestedTokenType)?,
                     None => TokenKind::AccessToken,
                 };
                 let mut wish = Wish::parse(params)?;
                 wish.resource.extend(targets(params, "audience")?);
-                Self::TokenExchange { token, wanted, wish }
+                Self::TokenExchange { token, given, wanted, wish }
             }
         })
     }
@@ -172,6 +192,16 @@ mod tests {
             panic!("a request")
         };
         assert_eq!((wanted, wish.resource.len()), (TokenKind::AccessToken, 3));
+        for (of_key, expected) in [(API_KEY_TYPE, Given::ApiKey), (&kind("access_token"), Given::AccessToken)]
+        {
+            let read = of(&format!("&subject_token_type={of_key}"));
+            assert!(
+                matches!(read, Ok(TokenRequest::TokenExchange { given, .. }) if given == expected),
+                "{read:?}"
+            );
+        }
+        let for_key = format!("{good}&requested_token_type={API_KEY_TYPE}");
+        assert_eq!(of(&for_key), Err(TokenError::RequestedTokenType), "nobody gets one that way");
         for (rest, expected) in [
             ("", TokenError::Missing("subject_token_type")),
             (&format!("&subject_token_type={}", kind("refresh_token")), TokenError::SubjectTokenType),

@@ -3,6 +3,7 @@
 //! Decides nothing and knows nothing of HTTP. Every single-use thing is consumed by one conditional statement,
 //! whose count of changed rows is the answer.
 
+pub mod api_keys;
 pub mod audit;
 pub mod clients;
 pub mod db;

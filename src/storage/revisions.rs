@@ -17,6 +17,8 @@ pub enum Subject {
     Keys,
     /// Who may act and which roles they hold.
     Users,
+    /// API keys.
+    ApiKeys,
     /// Revoked status indexes.
     Revocations,
 }
@@ -28,6 +30,7 @@ impl Subject {
             Self::Roles => "roles",
             Self::Keys => "keys",
             Self::Users => "users",
+            Self::ApiKeys => "api_keys",
             Self::Revocations => "revocations",
         }
     }
@@ -42,6 +45,10 @@ pub struct Revisions {
     pub roles: i64,
     /// Of keys.
     pub keys: i64,
+    /// Of who may act and what they hold.
+    pub users: i64,
+    /// Of API keys.
+    pub api_keys: i64,
     /// Of revoked status indexes.
     pub revocations: i64,
     /// How many status indexes have been handed out.
@@ -56,6 +63,8 @@ pub async fn read(on: impl Into<Conn<'_>>) -> Result<Revisions, StorageError> {
         clients: of(Subject::Clients.as_str()),
         roles: of(Subject::Roles.as_str()),
         keys: of(Subject::Keys.as_str()),
+        users: of(Subject::Users.as_str()),
+        api_keys: of(Subject::ApiKeys.as_str()),
         revocations: of(Subject::Revocations.as_str()),
         status_indexes: of("status_indexes"),
     })

@@ -54,18 +54,18 @@ async fn what_clients_got_for_themselves_ends_with_all_sessions_of_theirs(databa
 
     let alice = Sessions::OfUser("alice".parse().expect("a name"));
     let ended = server.app.revoke_sessions(&alice).await.expect("ended");
-    assert_eq!(ended, Ended { sessions: 1, clients: 0 });
+    assert_eq!(ended, Ended { sessions: 1, clients: 0, api_keys: 0 });
     assert!(is_revoked(&server, &login).await && !is_revoked(&server, &of_app).await);
 
     let ended = server.app.revoke_sessions(&Sessions::OfClient("app".parse().expect("an id"))).await;
-    assert_eq!(ended.expect("ended"), Ended { sessions: 0, clients: 1 });
+    assert_eq!(ended.expect("ended"), Ended { sessions: 0, clients: 1, api_keys: 0 });
     assert!(is_revoked(&server, &of_app).await && !is_revoked(&server, &of_web).await);
     let again = own_token(&server, app).await;
     assert!(!is_revoked(&server, &again).await, "it gets a new one by asking");
 
     // `spa` has no tokens of its own, which no table says.
     let ended = server.app.revoke_sessions(&Sessions::All).await.expect("ended");
-    assert_eq!(ended, Ended { sessions: 0, clients: 3 });
+    assert_eq!(ended, Ended { sessions: 0, clients: 3, api_keys: 0 });
     assert!(is_revoked(&server, &again).await && is_revoked(&server, &of_web).await);
     server.stop().await;
 }
@@ -85,7 +85,7 @@ async fn what_began_before_a_time_ends_and_what_began_after_it_lives(database: T
     assert_eq!(server.app.list_sessions(&sessions).await.expect("listed").len(), 1);
     let ended = server.app.revoke_sessions(&sessions).await.expect("ended");
 
-    assert_eq!(ended, Ended { sessions: 1, clients: 2 });
+    assert_eq!(ended, Ended { sessions: 1, clients: 2, api_keys: 0 });
     for answer in [&old, &refreshed, &of_old] {
         assert!(is_revoked(&server, answer).await);
     }

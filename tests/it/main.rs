@@ -5,6 +5,8 @@
 
 mod advertised;
 mod apply;
+mod api_keys;
+mod api_keys_end;
 mod audit;
 mod audit_commands;
 mod beside_token;
@@ -17,6 +19,7 @@ mod dpop;
 mod draining;
 mod first_start;
 mod first_start_refusals;
+mod forward_auth;
 mod fsyncs;
 mod fuzz_corpora;
 mod history;
@@ -55,6 +58,7 @@ mod slow_handshakes;
 mod slow_peers;
 mod status_lists;
 mod storage;
+mod storage_api_keys;
 mod storage_audit;
 mod storage_families;
 mod storage_keys;
@@ -77,6 +81,7 @@ mod userinfo;
 mod validators;
 mod validators_issuer;
 mod verifiers;
+mod verify;
 
 fn main() -> std::process::ExitCode {
     // Before any test touches jsonwebtoken, which settles on a provider at its first use.
@@ -84,6 +89,8 @@ fn main() -> std::process::ExitCode {
     support::runner::run([
         advertised::trials(),
         apply::trials(),
+        api_keys::trials(),
+        api_keys_end::trials(),
         audit::trials(),
         audit_commands::trials(),
         beside_token::trials(),
@@ -97,6 +104,7 @@ fn main() -> std::process::ExitCode {
         first_start::trials(),
         first_start_refusals::trials(),
         fsyncs::trials(),
+        forward_auth::trials(),
         fuzz_corpora::trials(),
         history::trials(),
         hostile_bodies::trials(),
@@ -134,6 +142,7 @@ fn main() -> std::process::ExitCode {
         slow_peers::trials(),
         status_lists::trials(),
         storage::trials(),
+        storage_api_keys::trials(),
         storage_audit::trials(),
         storage_families::trials(),
         storage_keys::trials(),
@@ -156,5 +165,6 @@ fn main() -> std::process::ExitCode {
         validators::trials(),
         validators_issuer::trials(),
         verifiers::trials(),
+        verify::trials(),
     ])
 }

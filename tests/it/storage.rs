@@ -422,6 +422,7 @@ async fn a_login_counts_only_for_the_hash_that_was_verified_and_a_user_who_is_on
 fn every_public_function_of_the_storage_is_in_the_suite() {
     let suite = [
         include_str!("storage.rs"),
+        include_str!("storage_api_keys.rs"),
         include_str!("storage_audit.rs"),
         include_str!("storage_families.rs"),
         include_str!("storage_keys.rs"),

@@ -1,11 +1,13 @@
 //! The conformance suite of the storage room, third part: signing keys, revisions, and what a transaction promises,
 //! the same on both databases.
 
+use grantd::model::api_key::Owner;
 use grantd::model::key::{KeyState, Kid, SigningAlgorithm, SigningKeyInfo};
 use grantd::model::role::Role;
 use grantd::model::secret::PlainSecret;
 use grantd::model::session::RevocationReason;
 use grantd::model::time::Ttl;
+use grantd::storage::api_keys::WhichKeys;
 use grantd::storage::db::Location;
 use grantd::storage::families::Which;
 use grantd::storage::health::{self, Outlook};
@@ -13,8 +15,8 @@ use grantd::storage::revisions::{Revisions, Subject};
 use grantd::storage::root_keys::SealedRootKey;
 use grantd::storage::signing_keys::StoredKey;
 use grantd::storage::{
-    Db, StorageError, clients, families, installation, migrate, revisions, roles, root_keys, signing_keys,
-    users,
+    Db, StorageError, api_keys, clients, families, installation, migrate, revisions, roles, root_keys,
+    signing_keys, users,
 };
 use tokio::task::JoinSet;
 
@@ -193,11 +195,15 @@ async fn changes_of_keys_at_once_wait_for_each_other_and_none_fails(database: Te
 }
 
 async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(database: TestDatabase) {
-    const NONE: Revisions = Revisions { clients: 0, roles: 0, keys: 0, revocations: 0, status_indexes: 0 };
+    const NONE: Revisions =
+        Revisions { clients: 0, roles: 0, keys: 0, users: 0, api_keys: 0, revocations: 0, status_indexes: 0 };
     const CLIENTS: Revisions = Revisions { clients: 1, ..NONE };
     const ROLES: Revisions = Revisions { roles: 1, ..NONE };
     const KEYS: Revisions = Revisions { keys: 1, ..NONE };
     const REVOCATIONS: Revisions = Revisions { revocations: 1, ..NONE };
+    const USERS: Revisions = Revisions { users: 1, ..NONE };
+    const API_KEYS: Revisions = Revisions { api_keys: 1, ..NONE };
+    const KEYS_CUT_OFF: Revisions = Revisions { api_keys: 1, ..REVOCATIONS };
     const CUT_OFF: Revisions = Revisions { clients: 1, ..REVOCATIONS };
     const INDEXES: Revisions = Revisions { status_indexes: 1, ..NONE };
 
@@ -213,6 +219,8 @@ async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(datab
                 clients: bumped(now.clients, seen.clients),
                 roles: bumped(now.roles, seen.roles),
                 keys: bumped(now.keys, seen.keys),
+                users: bumped(now.users, seen.users),
+                api_keys: bumped(now.api_keys, seen.api_keys),
                 revocations: bumped(now.revocations, seen.revocations),
                 status_indexes: bumped(now.status_indexes, seen.status_indexes),
             };
@@ -229,6 +237,11 @@ async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(datab
     bumps!(CUT_OFF: clients::cut_off(&app.id, status_index(7), at(1)));
     bumps!(REVOCATIONS: families::revoke(Which::All, RevocationReason::Operator, at(1)));
     bumps!(INDEXES: revisions::take_status_indexes(1));
+    let key = crate::storage_api_keys::key(1, Owner::Client(app.id.clone()));
+    bumps!(API_KEYS: api_keys::insert(&key));
+    bumps!(KEYS_CUT_OFF: api_keys::cut_off(key.id, status_index(8), at(1)));
+    bumps!(KEYS_CUT_OFF: api_keys::revoke(WhichKeys::All, at(1)));
+    bumps!(NONE: api_keys::purge(at(1)));
     bumps!(CLIENTS: clients::delete(&app.id));
     bumps!(ROLES: roles::insert(&admin));
     bumps!(ROLES: roles::update(&Role { description: Some(ODD.into()), ..admin.clone() }));
@@ -247,6 +260,8 @@ async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(datab
     bumps!(CLIENTS: revisions::bump(Subject::Clients));
     bumps!(ROLES: revisions::bump(Subject::Roles));
     bumps!(KEYS: revisions::bump(Subject::Keys));
+    bumps!(USERS: revisions::bump(Subject::Users));
+    bumps!(API_KEYS: revisions::bump(Subject::ApiKeys));
     assert_eq!(revisions::read(&db).await.expect("readable"), seen, "reading changes nothing");
     db.close().await;
 }

@@ -1,4 +1,4 @@
-//! nginx with the configuration of `deploy/nginx.conf`, on other ports. Knows nothing of grantd but where it listens.
+//! nginx with the configurations of `deploy/`, on other ports. Knows nothing of grantd but where it listens.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::runner::not_here;
 
 /// A running nginx; ends with the value.
 pub(crate) struct Nginx {
-    /// `https://127.0.0.1:port`.
+    /// `https://127.0.0.1:port`, or `http://…` for [`Nginx::asking`].
     pub(crate) url: String,
     child: Child,
     directory: TempDir,
@@ -45,16 +45,38 @@ impl Nginx {
         std::fs::write(at.join("privkey.pem"), made.signing_key.serialize_pem())
             .expect("a writable directory");
         let (http, https) = (free_port(), free_port());
-        std::fs::write(at.join("site.conf"), site(at, upstream, http, https)).expect("a writable directory");
+        let site = site(at, upstream, http, https);
+        Self::start(&program, directory, &site, https, "https")
+    }
+
+    /// In front of a service, asking grantd before each request: `deploy/forward-auth/nginx.conf`, both on these ports.
+    pub(crate) fn asking(grantd: u16, service: u16) -> Self {
+        let program = here();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let port = free_port();
+        let site = replaced(
+            include_str!("../../../deploy/forward-auth/nginx.conf"),
+            &[
+                ("grantd:8080", format!("127.0.0.1:{grantd}")),
+                ("notes:9000", format!("127.0.0.1:{service}")),
+                ("listen 80;", format!("listen 127.0.0.1:{port};")),
+            ],
+        );
+        Self::start(&program, directory, &site, port, "http")
+    }
+
+    fn start(program: &Path, directory: TempDir, site: &str, port: u16, scheme: &str) -> Self {
+        let at = directory.path();
+        std::fs::write(at.join("site.conf"), site).expect("a writable directory");
         std::fs::write(at.join("nginx.conf"), frame(at)).expect("a writable directory");
 
         let mut command = Command::new(program);
         command.arg("-p").arg(at).arg("-c").arg(at.join("nginx.conf")).arg("-e").arg(at.join("error.log"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("nginx starts");
-        let mut nginx = Self { url: format!("https://127.0.0.1:{https}"), child, directory };
+        let mut nginx = Self { url: format!("{scheme}://127.0.0.1:{port}"), child, directory };
         for _ in 0..200 {
-            if std::net::TcpStream::connect(("127.0.0.1", https)).is_ok() {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return nginx;
             }
             let ended = nginx.child.try_wait().expect("a child");
@@ -82,7 +104,7 @@ impl Drop for Nginx {
 fn site(at: &Path, upstream: [u16; 2], http: u16, https: u16) -> String {
     let [one, other] = upstream;
     let certificates = format!("{}/", at.display());
-    let replaced = [
+    let places = [
         ("grantd-1:8080", format!("127.0.0.1:{one}")),
         ("grantd-2:8080", format!("127.0.0.1:{other}")),
         ("listen 80;", format!("listen 127.0.0.1:{http};")),
@@ -92,12 +114,14 @@ fn site(at: &Path, upstream: [u16; 2], http: u16, https: u16) -> String {
         ("/etc/nginx/certs/", certificates.clone()),
         ("/var/log/nginx/", certificates),
     ];
-    let mut text = include_str!("../../../deploy/nginx.conf").to_owned();
-    for (shipped, here) in replaced {
-        assert!(text.contains(shipped), "deploy/nginx.conf has no {shipped:?} any more");
-        text = text.replace(shipped, &here);
-    }
-    text
+    replaced(include_str!("../../../deploy/nginx.conf"), &places)
+}
+
+fn replaced(shipped: &str, places: &[(&str, String)]) -> String {
+    places.iter().fold(shipped.to_owned(), |text, (shipped, here)| {
+        assert!(text.contains(shipped), "the file that is shipped has no {shipped:?} any more");
+        text.replace(shipped, here)
+    })
 }
 
 fn frame(at: &Path) -> String {
