@@ -34,7 +34,7 @@
 //! 2. [`app::exchange`]: the client proves who it is ([`app::authenticate_client`], the only file that can make an
 //!    [`AuthenticatedClient`](app::authenticate_client::AuthenticatedClient)); the request is parsed into a
 //!    [`TokenRequest`](protocol::token_request::TokenRequest) and the grant must be the client's.
-//! 3. *Gather*: client_credentials and token exchange need nothing but memory; a login reads the user and has the password hashed; a
+//! 3. *Gather*: client_credentials and token exchange, also of API keys, need nothing but memory; a login reads the user and has the password hashed; a
 //!    refresh reads the family and the user.
 //! 4. *Decide*: [`protocol::grants`] runs oxide-auth's machine (client_credentials, refresh) or ours (password) to
 //!    its end in memory; for token exchange, which asks for nothing on its way, a function does. Everything that can be refused is refused here, before anything is written.
@@ -54,7 +54,7 @@
 //! - **A clock that jumped deletes nothing**: [`app::clock::Steadiness`] says when its time can be believed.
 //! - **A stolen database forges nothing.** Client secrets are keyed hashes, private keys are sealed, refresh tokens
 //!   need a key of the server's, which is not in the database ([`keys::encryption_key`]).
-//! - **What is ended is revoked.** Every token carries the status index of its session or client; whatever ends that puts
+//! - **What is ended is revoked.** Every token carries the status index of its session, client or API key; whatever ends that puts
 //!   the index into [`storage::revocations`] in the same transaction, and every instance holds them in memory
 //!   ([`app::revocations`]). A login that runs beside the end either counts before it or not at all
 //!   ([`storage::families::insert`]). No access token outlives its session ([`app::issue`]), no index is had by two.
@@ -120,6 +120,14 @@
 //! | a service logs its callers' users out | no index is its own: [`app::revoke`] refuses what was exchanged |
 //! | a service that was cut off goes on with what it got by exchange, or is revived with it | such a token ends with each client that acts with it ([`protocol::token_id`]) |
 //! | a stalled disk makes honest retries look like theft | a refresh whose caller has gone away is not written late (`rotations` in [`app`]) |
+//! | an API key is guessed, changed, or made from a stolen database | 256 random bits, a keyed hash compared in constant time, the same work for an id of nobody (`known_api_keys` in [`app`]) |
+//! | an API key goes on when its user was switched off, lost a role, or its client a scope | judged at each use by what they are now ([`protocol::api_key`]); its index is cut off with theirs ([`app::users`], [`app::clients`]) |
+//! | a service uses an API key that it was shown somewhere else | a key has audiences of its own ([`protocol::grants::token_exchange`]); proxies keep it from services (`deploy/forward-auth`) |
+//! | a client takes the id of an API key, which tokens name | [`app::clients`] refuses it |
+//! | a caller tells the service behind a proxy who they are | the shipped configurations take those headers away, and every answer that lets somebody through sets all of them ([`protocol::verify::TOLD`]) |
+//! | a name or a scope that ends a header | percent-encoded ([`protocol::verify::told`]), or refused when it is parsed |
+//! | a caller adds to what the proxy asks for | [`Wanted::parse`](protocol::verify::Wanted::parse): nothing is read after `request=`, what is repeated or misspelt lets nobody through |
+//! | `/verify` is asked for a wider, longer or unbound token | of the credential's audiences one, its scope, no later end, the same indexes; bound tokens are refused ([`app::verify`]) |
 //! | another client's token, more scope, another audience | [`protocol::grants`], before anything is written |
 //! | request smuggling: two lengths, a length and chunks, signs and spaces where none belong, a bare line feed | [`http::framing`] refuses the head and the connection ends |
 //! | slow heads, slow bodies, readers that never read, more connections than descriptors | [`http::server::Patience`] and the bounds of [`http::server`] |

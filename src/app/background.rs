@@ -49,7 +49,6 @@ impl App {
         }
         // First, and by itself: what is wrong with a client must not keep a token alive.
         self.reload_revocations(now.revocations).await?;
-        self.reload_api_keys(now).await?;
         if (now.clients, now.roles) != (seen.clients, seen.roles) {
             let without_keys = Revisions { keys: seen.keys, ..now };
             let directory = Directory::load(&self.db, without_keys).await?;
@@ -58,6 +57,8 @@ impl App {
         if now.keys != seen.keys {
             self.reload_keys().await?;
         }
+        // Last, so that nothing that is wrong with them holds anything else up.
+        self.reload_api_keys(now).await?;
         let directory = self.directory.load();
         if directory.revisions != now {
             self.directory.store(Arc::new(directory.at(now)));

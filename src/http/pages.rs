@@ -27,6 +27,7 @@ pub(super) async fn home(state: Data<HttpState>) -> HttpResponse {
             endpoint("POST", "/introspect", "says whether a token is good now (RFC 7662)"),
             endpoint("POST", "/revoke", "ends a token and its session (RFC 7009)"),
             endpoint("GET, POST", "/userinfo", "the user behind an access token"),
+            endpoint("ANY", "/verify", "what a reverse proxy asks before it lets a request through"),
             endpoint("GET", "/.well-known/jwks.json", "the public keys (RFC 7517)"),
             endpoint("GET", "/.well-known/oauth-authorization-server", "the metadata (RFC 8414)"),
             endpoint("GET", "/status", "where revoked tokens are listed (Token Status List)"),

@@ -410,4 +410,28 @@ mod tests {
             assert_eq!(denied.challenge("r"), None);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_caller_appends_changes_nothing_and_no_refusal_breaks_a_header(
+            query in "[a-z=&%+ ]{0,40}|(scope|role|audience)=[!-~]{0,30}(&(scope|role|audience)=[!-~]{0,30})?",
+            appended in ".{0,60}",
+            lines in proptest::collection::vec(".{0,40}|(?i)(bearer|dpop|basic) .{0,40}", 0..3),
+        ) {
+            let alone = Wanted::parse(&query);
+            if !query.contains("request=") {
+                let smuggled = format!("{query}&request={appended}");
+                proptest::prop_assert_eq!(Wanted::parse(&smuggled), alone.clone());
+            }
+            let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+            let mut refusals: Vec<Denied> = alone.clone().err().map(Denied::from).into_iter().collect();
+            refusals.extend(Credential::read(&lines, &[]).err());
+            refusals.extend(alone.map(|wanted| Denied::Scope(wanted.scope)).ok());
+            for denied in refusals {
+                proptest::prop_assert!(denied.answer().1 < 500);
+                let challenge = denied.challenge("r").unwrap_or_default();
+                proptest::prop_assert!(challenge.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{challenge}");
+            }
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //! done where no row can be written, and no secret in any of them.
 
 use grantd::model::session::Family;
-use grantd::storage::{Db, clients, families, revisions, roles, signing_keys, users};
+use grantd::storage::api_keys::WhichKeys;
+use grantd::storage::{Db, api_keys, clients, families, revisions, roles, signing_keys, users};
 use serde_json::Value;
 
 use crate::audit::{BREAK, MEND, meddle};
@@ -95,6 +96,9 @@ const CHANGING: &[Command] = &[
         &["user.updated", "user.password_set"],
     ),
     (&["user", "set-password", "alice", "--password-stdin"], PASSWORD, &["user.password_set"]),
+    (&["apikey", "create", "--user", "alice", "--scope", "a"], "", &["api_key.created"]),
+    (&["session", "revoke", "--user", "alice"], "", &["api_key.tokens_revoked", "session.revoked"]),
+    (&["apikey", "revoke", "--user", "alice"], "", &["api_key.revoked"]),
     (&["user", "disable", "alice"], "", &["user.disabled"]),
     (&["user", "enable", "alice"], "", &["user.enabled"]),
     (&["user", "enable", "alice"], "", &[]),
@@ -122,6 +126,7 @@ const LOOKING: &[&[&str]] = &[
     &["client", "show", "app"],
     &["user", "list"],
     &["user", "show", "alice"],
+    &["apikey", "list"],
     &["role", "list"],
     &["role", "show", "editor"],
     &["session", "list"],
@@ -141,6 +146,10 @@ const REFUSED: &[&[&str]] = &[
     &["user", "enable", "nobody"],
     &["user", "update", "alice", "--role", "nobody-made-it"],
     &["role", "create", "editor", "--scope", "w"],
+    &["apikey", "create", "--client", "app", "--scope", "a"],
+    &["apikey", "create", "--user", "nobody", "--scope", "a"],
+    &["apikey", "show", "gak_AAAAAAAAAAAAAAAA"],
+    &["apikey", "revoke", "--id", "gak_AAAAAAAAAAAAAAAA"],
     &["session", "revoke", "--id", "7f0e5c1a-3d3b-4a53-9f6e-0c4f6f3c2b11"],
     &["key", "retire", "nothing"],
 ];
@@ -209,6 +218,7 @@ async fn state(db: &Db) -> impl PartialEq + use<> {
         clients::list(db).await.expect("readable"),
         users::list(db).await.expect("readable"),
         roles::list(db).await.expect("readable"),
+        api_keys::list(db, WhichKeys::All).await.expect("readable"),
         families::find(db, family_id(1)).await.expect("readable"),
         keys,
         revisions::read(db).await.expect("readable"),
