@@ -19,6 +19,7 @@ pub mod dpop;
 pub mod error;
 pub mod exchange;
 pub mod health;
+pub mod import;
 pub mod inspect;
 pub mod introspection;
 pub mod issue;

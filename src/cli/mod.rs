@@ -24,6 +24,7 @@ mod settings;
 mod shell;
 mod token;
 mod user;
+mod user_import;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use super::or_nothing::{self, OrNothing};
 use super::output::{self, JsonFlag, talk};
 use super::secret_input;
 use super::settings::with_app;
+use super::user_import;
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -39,8 +40,13 @@ pub(super) enum UserCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
+    /// Move users in from elsewhere, with their old password hashes
+    Import(Box<user_import::ImportCommand>),
     /// List all users
     List {
+        /// Count how passwords are hashed, and how many are as the settings say
+        #[arg(long)]
+        hashes: bool,
         #[command(flatten)]
         json: JsonFlag,
     },
@@ -130,7 +136,7 @@ pub(super) struct PasswordFlags {
     /// Read the password from stdin
     #[arg(long)]
     password_stdin: bool,
-    /// Read a password hash of another system from stdin, such as $argon2id$… or $2b$…
+    /// Read a password hash of another system from stdin, such as $2b$… or pbkdf2_sha256$…
     #[arg(long, conflicts_with = "password_stdin")]
     password_hash_stdin: bool,
 }
@@ -167,7 +173,9 @@ pub(super) async fn run(config: Option<&Path>, command: UserCommand) -> Result<(
             })
             .await
         }
-        UserCommand::List { json } => {
+        UserCommand::Import(command) => user_import::run(config, *command).await,
+        UserCommand::List { hashes: true, json } => user_import::count_hashes(config, json).await,
+        UserCommand::List { hashes: false, json } => {
             with_app(config, async |app| {
                 let users = app.list_users().await?;
                 let rows: Vec<_> = users.iter().map(UserView::of).collect();

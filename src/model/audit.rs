@@ -102,6 +102,19 @@ pub enum Act {
     ClientDeleted(ClientId),
     /// A user was registered.
     UserCreated(UserId, Username, Vec<RoleName>),
+    /// Users were brought in from elsewhere, all at once. One row, because a million would hold up everybody who waits
+    /// for the head of the chain, and hold names for ever: who came is in the file of this hash, and in the users of
+    /// this time; how many came with which role is here.
+    UsersImported {
+        /// How the source was read.
+        format: &'static str,
+        /// Of the file, in hex; none for a table.
+        sha256: Option<String>,
+        /// How many.
+        created: u64,
+        /// How many of them hold each role.
+        roles: Vec<(RoleName, u64)>,
+    },
     /// An operator changed a user.
     UserUpdated {
         /// Which user.
@@ -220,6 +233,12 @@ impl Act {
             Self::ClientDeleted(id) => ("client.deleted", client(id), json!({})),
             Self::UserCreated(id, name, roles) => {
                 ("user.created", user(*id), json!({"username": name.as_str(), "roles": texts(roles)}))
+            }
+            Self::UsersImported { format, sha256, created, roles } => {
+                let held: Map<_, _> =
+                    roles.iter().map(|(role, users)| (role.to_string(), json!(users))).collect();
+                let details = json!({"format": format, "sha256": sha256, "users": created, "roles": held});
+                ("user.imported", ("all", String::new()), details)
             }
             Self::UserUpdated { user: id, username, changed, roles } => {
                 let mut details = json!({"username": username.as_str(), "changed": changed});

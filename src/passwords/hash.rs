@@ -81,6 +81,12 @@ pub enum HashFailure {
     /// The Argon2 implementation refused its input.
     #[error("Argon2 could not hash a password: {0}")]
     Argon2(#[from] argon2::Error),
+    /// The scrypt implementation refused its input.
+    #[error("scrypt could not hash a password: set the password anew")]
+    Scrypt,
+    /// The AES implementation refused its input.
+    #[error("AES could not be used to check a password: set the password anew")]
+    Aes,
     /// A bug; the panic message stands in the log.
     #[error("hashing a password panicked: this is a bug in grantd, please report it")]
     Panicked,
@@ -118,6 +124,10 @@ impl Hasher {
                 // Longer passwords are cut at 72 bytes, as every bcrypt library of use did when it
                 // made the hash; `recognise` has checked the rest, so an error is a mismatch.
                 Ok(bcrypt::verify(password.expose(), stored.as_str()).unwrap_or(false))
+            }
+            Scheme::Foreign(foreign) => {
+                self.computed.fetch_add(1, Ordering::Relaxed);
+                foreign.matches(password.expose().as_bytes())
             }
         }
     }
@@ -213,9 +223,9 @@ impl Drop for Memory {
     }
 }
 
-/// A stored hash that no password matches, for users who do not exist. As text, which is read for each of them as it
-/// is for those who do.
-pub(super) fn dummy(params: HashParams) -> Result<String, HashFailure> {
+/// A stored hash that no password matches, for users who do not exist, or have no password yet. As text, which is read
+/// for each of them as it is for those who do.
+pub fn unknown_password(params: HashParams) -> Result<String, HashFailure> {
     let salt = random_bytes::<{ HashParams::SALT_LENGTH }>()?;
     let output = random_bytes::<{ HashParams::OUTPUT_LENGTH }>()?;
     phc_string(&params.argon2(output.len())?, &salt, &output)

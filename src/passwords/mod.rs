@@ -10,9 +10,11 @@
 //! - **One price.** An unknown user costs the same hash as a known one, so that the time of an answer
 //!   does not say who has an account.
 //!
-//! `policy` judges plain passwords, `stored` reads hashes (also foreign ones), `hash` computes them,
-//! `threads` is the bounded pool (`ticket` says where each job stands), and `pool` puts them together.
+//! `policy` judges plain passwords, `stored` reads hashes (those of other systems with `foreign`), `hash`
+//! computes them (with `foreign_check`), `threads` is the bounded pool (`ticket` says where each job stands), and `pool` puts them together.
 
+mod foreign;
+mod foreign_check;
 mod hash;
 mod policy;
 mod pool;
@@ -20,7 +22,8 @@ mod stored;
 mod threads;
 mod ticket;
 
-pub use hash::{CostOutOfBounds, HashFailure, HashParams};
+pub use foreign::FirebaseConfig;
+pub use hash::{CostOutOfBounds, HashFailure, HashParams, unknown_password};
 pub use policy::{PasswordPolicy, RefusedPassword};
 pub use pool::{PasswordPool, PoolCounts, PoolError, PoolSettings, Verdict};
 pub use stored::{StoredHash, UnusableHash, needs_rehash, recognise};

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hash::{HashFailure, HashParams, Hasher, dummy};
+use super::hash::{HashFailure, HashParams, Hasher, unknown_password};
 use super::stored::{UnusableHash, recognise};
 use super::threads::{Admission, HashThreads};
 use crate::model::secret::PlainSecret;
@@ -32,6 +32,7 @@ pub struct PoolSettings {
 pub struct PasswordPool {
     threads: HashThreads,
     queue_deadline: Duration,
+    params: HashParams,
     nobody: Arc<str>,
 }
 
@@ -102,9 +103,10 @@ impl PasswordPool {
             )
         })?;
         Ok(Self {
-            nobody: dummy(settings.params).map_err(io::Error::other)?.into(),
+            nobody: unknown_password(settings.params).map_err(io::Error::other)?.into(),
             threads: HashThreads::start(settings.params, threads, settings.queue)?,
             queue_deadline: settings.queue_deadline,
+            params: settings.params,
         })
     }
 
@@ -145,6 +147,11 @@ impl PasswordPool {
     /// Ends the pool: jobs in the queue and new ones get [`PoolError::Stopped`], running ones end.
     pub fn stop(&self) {
         self.threads.stop();
+    }
+
+    /// The cost of new hashes.
+    pub const fn params(&self) -> HashParams {
+        self.params
     }
 
     /// Hashes at once.

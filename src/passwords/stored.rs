@@ -1,4 +1,5 @@
-//! Password hashes as they are stored: Argon2 in PHC strings, and bcrypt brought in from elsewhere.
+//! Password hashes as they are stored: Argon2 in PHC strings, and what was brought in from elsewhere: bcrypt here, the
+//! rest in `foreign`.
 //!
 //! Reads and judges them, and must not compute one (`hash` does) or know whose they are.
 
@@ -7,6 +8,7 @@ use std::fmt;
 use argon2::password_hash::phc::{Output, ParamsString, Salt};
 use argon2::{Algorithm, PasswordHash, Version};
 
+use super::foreign::{self, Foreign};
 use super::hash::{CostOutOfBounds, HashParams};
 
 /// No hash that grantd reads is longer.
@@ -28,6 +30,7 @@ pub struct StoredHash {
 pub(super) enum Scheme {
     Argon2(Argon2Hash),
     Bcrypt,
+    Foreign(Foreign),
 }
 
 /// The parts of an Argon2 PHC string.
@@ -43,9 +46,9 @@ pub(super) struct Argon2Hash {
 /// Why a password hash is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableHash {
-    /// Neither Argon2 nor bcrypt.
+    /// Nothing that is known here.
     #[error(
-        "the password hash is in a format that grantd does not read: bring an Argon2 hash that begins with $argon2id$, $argon2i$ or $argon2d$, or a bcrypt hash that begins with $2a$, $2b$ or $2y$, or set a password instead"
+        "the password hash is in a format that grantd does not read: bring Argon2 ($argon2id$), bcrypt ($2b$), or a hash of passlib ($bcrypt-sha256$, $pbkdf2-sha256$, $scrypt$, $6$, $5$), Werkzeug (scrypt:, pbkdf2:sha256:) or Django (pbkdf2_sha256$, argon2$, bcrypt_sha256$, scrypt$), or set a password instead"
     )]
     UnknownFormat,
     /// Begins like one of them and does not go on like it.
@@ -59,6 +62,18 @@ pub enum UnusableHash {
         "the password hash costs too much to check at each login: its bcrypt cost is {0}, and {MAX_BCRYPT_COST} is the most; set a password instead"
     )]
     BcryptCost(u32),
+    /// The same, for the others.
+    #[error(
+        "the password hash costs too much to check at each login: its {what} is {is}, and {most} is the most; set a password instead"
+    )]
+    Cost {
+        /// Which cost.
+        what: &'static str,
+        /// How much it is.
+        is: u64,
+        /// How much it may be.
+        most: u64,
+    },
 }
 
 /// Reads a password hash, whoever made it.
@@ -69,6 +84,9 @@ pub fn recognise(text: &str) -> Result<StoredHash, UnusableHash> {
     if text.len() > MAX_LENGTH {
         return Err(UnusableHash::UnknownFormat);
     }
+    // Django puts its own name before a whole hash of these two.
+    let text = text.strip_prefix("argon2").filter(|rest| rest.starts_with("$argon2")).unwrap_or(text);
+    let text = text.strip_prefix("bcrypt$").unwrap_or(text);
     // `$2x$` marks hashes of a faulty old PHP; checking them as bcrypt would refuse right passwords.
     let scheme = if text.starts_with("$argon2") {
         Scheme::Argon2(Argon2Hash::read(text)?)
@@ -76,7 +94,8 @@ pub fn recognise(text: &str) -> Result<StoredHash, UnusableHash> {
         check_bcrypt(text)?;
         Scheme::Bcrypt
     } else {
-        return Err(UnusableHash::UnknownFormat);
+        let (foreign, text) = foreign::read(text)?;
+        return Ok(StoredHash { text, scheme: Scheme::Foreign(foreign) });
     };
     Ok(StoredHash { text: text.to_owned(), scheme })
 }
@@ -84,7 +103,7 @@ pub fn recognise(text: &str) -> Result<StoredHash, UnusableHash> {
 /// Whether a password that matched `stored` should be hashed anew with `params`.
 pub fn needs_rehash(stored: &StoredHash, params: &HashParams) -> bool {
     match &stored.scheme {
-        Scheme::Bcrypt => true,
+        Scheme::Bcrypt | Scheme::Foreign(_) => true,
         Scheme::Argon2(hash) => {
             hash.algorithm != Algorithm::Argon2id
                 || hash.version != Version::V0x13
@@ -96,9 +115,22 @@ pub fn needs_rehash(stored: &StoredHash, params: &HashParams) -> bool {
 }
 
 impl StoredHash {
-    /// The text to store.
+    /// The text to store: the same for all spellings of one hash.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The name of the scheme, such as `argon2id` or `pbkdf2-sha256`.
+    pub fn scheme(&self) -> &'static str {
+        match &self.scheme {
+            Scheme::Argon2(hash) => match hash.algorithm {
+                Algorithm::Argon2d => "argon2d",
+                Algorithm::Argon2i => "argon2i",
+                Algorithm::Argon2id => "argon2id",
+            },
+            Scheme::Bcrypt => "bcrypt",
+            Scheme::Foreign(foreign) => foreign.name(),
+        }
     }
 }
 
@@ -150,7 +182,8 @@ fn read_params(params: &ParamsString) -> Result<HashParams, UnusableHash> {
     Ok(HashParams { memory_kib, iterations, parallelism })
 }
 
-fn check_bcrypt(text: &str) -> Result<(), UnusableHash> {
+/// `$2b$12$` and 53 characters.
+pub(super) fn check_bcrypt(text: &str) -> Result<(), UnusableHash> {
     if text.len() != BCRYPT_LENGTH {
         return Err(UnusableHash::Malformed("a bcrypt hash has 60 characters"));
     }
@@ -198,10 +231,15 @@ mod tests {
             "hunter2",
             "5f4dcc3b5aa765d61d8327deb882cf99",
             "$1$salt$qJH7.N4xYta3aEG/dfqo/0",
-            "$6$salt$hash",
+            "$7$salt$hash",
+            "pbkdf2_md5$1000$salt$hash",
+            "pbkdf2:sha256$salt$abcd",
+            "sha256$salt$abcdef",
+            "bcrypt$hunter2",
+            "argon2$hunter2",
+            "!unusable",
             "$2x$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
             "$argon2x$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
-            "pbkdf2_sha256$600000$salt$hash",
             &"$argon2id$".repeat(100),
         ] {
             assert_eq!(recognise(text), Err(UnusableHash::UnknownFormat), "{text}");

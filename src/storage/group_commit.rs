@@ -117,6 +117,28 @@ impl Line {
         begun.await.map_err(StorageError::unavailable)?
     }
 
+    /// A connection that its owner fills before it becomes a transaction with [`Self::begin_on`].
+    pub(super) async fn connect(&self) -> Result<SqliteConnection, StorageError> {
+        self.file.check_in_place()?;
+        Ok(self.options.connect().await?)
+    }
+
+    /// Begins a transaction on a connection of [`Self::connect`], when its turn has come.
+    pub(super) async fn begin_on(
+        self: &Arc<Self>,
+        mut connection: SqliteConnection,
+    ) -> Result<Member, StorageError> {
+        let mut desk = Arc::clone(&self.desk).lock_owned().await;
+        if let Some(group) = desk.group.take() {
+            self.commit(&mut desk, group).await;
+        }
+        run(&mut connection, BEGIN).await?;
+        let outcome = watch::Sender::new(None);
+        let group = Group { connection, is_forgettable: false, done: 0, abandoned: false, outcome };
+        let running = Running { desk, on: On::Group(group) };
+        Ok(Member { line: Arc::clone(self), intent: Intent::Several, running: Some(running) })
+    }
+
     async fn seat(&self, desk: &mut Desk, intent: Intent) -> Result<On, StorageError> {
         if desk.is_closed {
             return Err(StorageError::unavailable("it was closed"));

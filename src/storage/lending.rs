@@ -174,8 +174,13 @@ impl Lent {
 
 impl LentTransaction {
     pub(super) async fn begin(lender: &Lender) -> Result<Self, StorageError> {
+        Self::begin_on(lender.lend().await?).await
+    }
+
+    /// The same on a connection that was filled before.
+    pub(super) async fn begin_on(lent: Lent) -> Result<Self, StorageError> {
         // From the first word on, so that one that is given up half-way is closed.
-        let mut begun = Self { lent: lender.lend().await?, is_open: true };
+        let mut begun = Self { lent, is_open: true };
         begun.say("begin").await?;
         Ok(begun)
     }

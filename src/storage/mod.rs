@@ -10,6 +10,7 @@ pub mod db;
 pub mod error;
 pub mod families;
 mod family_locks;
+pub mod foreign_table;
 pub mod group_commit;
 pub mod health;
 pub mod installation;
@@ -27,6 +28,7 @@ pub mod rotations;
 pub mod signing_keys;
 pub mod sqlite_file;
 pub mod used_ids;
+pub mod user_import;
 pub mod users;
 
 pub use db::{Db, Tx};

@@ -213,6 +213,22 @@ pub async fn count_without(on: impl Into<Conn<'_>>, name: &RoleName) -> Result<i
     Ok(count.map_or(0, |(count,)| count))
 }
 
+/// Some ids and password hashes from `after` on, in the order of the ids; none at the end.
+pub async fn hashes_page(
+    on: impl Into<Conn<'_>>,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<(UserId, String)>, StorageError> {
+    let found: Vec<(String, String)> = rows!(
+        on,
+        (String, String),
+        "select id, password_hash from users where id > $1 order by id limit $2",
+        after.map_or(String::new(), |id| id.to_string()),
+        i64::from(limit)
+    );
+    found.into_iter().map(|(id, hash)| Ok((parse(&id)?, hash))).collect()
+}
+
 impl UserRow {
     fn into_model(self) -> Result<User, StorageError> {
         self.columns.into_model(&self.id)
