@@ -132,6 +132,7 @@
 //! | request smuggling: two lengths, a length and chunks, signs and spaces where none belong, a bare line feed | [`http::framing`] refuses the head and the connection ends |
 //! | slow heads, slow bodies, readers that never read, more connections than descriptors | [`http::server::Patience`] and the bounds of [`http::server`] |
 //! | a body that grows when it is unpacked, or never ends | refused or cut off before it is read ([`http::form`]); no decompressor is in the binary |
+//! | a page that people type passwords into runs somebody else's script | `/docs` has all its files from the binary, under a policy without `unsafe-inline` ([`http::views`]) |
 //! | escape sequences or new lines in what reaches a log or a terminal | every field is escaped ([`telemetry`]), and what commands print too |
 //! | a clock that jumps makes sessions or keys vanish | [`Steadiness`](app::clock::Steadiness) |
 //! | commits to a database file that was deleted or exchanged | [`storage::sqlite_file`] |
@@ -193,7 +194,7 @@
 //! | a client authentication method | [`protocol::client_auth`] and [`model::client::AuthMethod`] |
 //! | a claim | [`protocol::access_token`] |
 //! | a signing algorithm | a row in `keys/algorithm.rs` and a variant of [`model::key::SigningAlgorithm`] |
-//! | an endpoint | a line in `http/mod.rs`, a file beside it, a use case in [`app`] |
+//! | an endpoint | a line in `http/mod.rs`, a file beside it, a use case in [`app`], a function in [`protocol::openapi`] |
 //! | a member of a client | [`Registration`](model::client::Registration) and its `members`; flags, files, storage and audit follow the compiler |
 //! | a setting | [`settings`] and a line in `config/default.toml` |
 //! | an error | a variant in [`protocol::error`], whose one `match` gives code, status and sentence |

@@ -206,8 +206,8 @@ impl Server {
         let grace = server.shutdown_grace.as_duration();
         let connections = descriptors::connections(settings);
         let origins = settings.cors.allowed_origins.clone();
-        let state =
-            Data::new(HttpState::new(Arc::clone(&app), server.issuer.path(), origins, draining.clone()));
+        let state = HttpState::new(Arc::clone(&app), server.issuer.path(), origins, draining.clone());
+        let state = Data::new(if server.docs { state } else { state.without_docs() });
 
         let public = Listener {
             address: server.listen,

@@ -59,6 +59,13 @@ impl Document {
         Self { body: body.clone(), media_type: JSON, etag: etag.clone(), cache_control }
     }
 
+    /// What [`crate::protocol::openapi`] says.
+    pub(super) fn openapi(state: &HttpState) -> Self {
+        let (body, etag) = state.openapi();
+        let cache_control = HeaderValue::from_static("public, max-age=300");
+        Self { body, media_type: JSON, etag, cache_control }
+    }
+
     fn status_list(state: &HttpState, list: u32) -> Result<Self, NoStatusList> {
         let document = state.app.status_list(list)?;
         Ok(Self::status_document(state, &document, STATUS_LIST_MEDIA_TYPE))
@@ -122,14 +129,20 @@ impl Document {
         response
     }
 
-    fn answer(self, request: &HttpRequest) -> HttpResponse {
-        let tag = self.etag.to_str().unwrap_or_default().trim_start_matches("W/").trim_matches('"');
-        // Comparison is weak in any case.
-        match matches(request, &EntityTag::new_strong(tag.to_owned())) {
+    /// What the conditions of the request ask for.
+    pub(super) fn answer(self, request: &HttpRequest) -> HttpResponse {
+        match has_already(request, &self.etag) {
             true => self.unchanged(),
             false => self.whole().into(),
         }
     }
+}
+
+/// Whether whoever asks has what bears this tag.
+pub(super) fn has_already(request: &HttpRequest, etag: &HeaderValue) -> bool {
+    let tag = etag.to_str().unwrap_or_default().trim_start_matches("W/").trim_matches('"');
+    // Comparison is weak in any case.
+    matches(request, &EntityTag::new_strong(tag.to_owned()))
 }
 
 /// `GET /.well-known/jwks.json`.

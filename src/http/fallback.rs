@@ -9,12 +9,15 @@ use serde_json::json;
 use super::accept::Wish;
 use super::pages::html;
 use super::root_span::request_id;
-use super::views::{ErrorPage, NotFoundPage};
+use super::views::{ErrorPage, NotFoundPage, content_security_policy};
 
 /// No such address.
 pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
     if wants_html(&request) {
-        return html(HttpResponse::NotFound().body(NotFoundPage::new(request.path()).render()));
+        return html(
+            HttpResponse::NotFound().body(NotFoundPage::new(request.path()).render()),
+            content_security_policy(),
+        );
     }
     HttpResponse::NotFound().json(json!({
         "error": "not_found",
@@ -33,7 +36,7 @@ pub(super) async fn only_get(request: HttpRequest) -> HttpResponse {
                 message: message.into(),
                 request_id: request_id(&request),
             };
-            html(HttpResponse::MethodNotAllowed().body(page.render()))
+            html(HttpResponse::MethodNotAllowed().body(page.render()), content_security_policy())
         }
         false => HttpResponse::MethodNotAllowed()
             .json(json!({"error": "method_not_allowed", "error_description": message})),

@@ -6,6 +6,7 @@ mod client_request;
 mod clock;
 mod connection;
 mod cors;
+mod docs;
 mod documents;
 mod draining;
 mod fallback;
@@ -21,6 +22,7 @@ mod revoke;
 pub mod root_span;
 pub mod server;
 mod state;
+mod swagger_ui;
 pub mod tls;
 mod token;
 mod transport;
@@ -91,6 +93,15 @@ pub fn public(state: Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
                 )
                 .service(get(format!("{prefix}/"), web::to(pages::home)));
             health_routes(config, prefix);
+            if state.shows_docs() {
+                config
+                    .service(get(format!("{prefix}{}", docs::DOCS), web::to(docs::docs)))
+                    .service(get(format!("{prefix}{}/{{file}}", docs::DOCS), web::to(docs::asset)))
+                    .service(
+                        get(format!("{prefix}{}", docs::OPENAPI), web::to(docs::openapi))
+                            .wrap(cors::documents()),
+                    );
+            }
         }
         // RFC 8414 §3.1: the well-known string is inserted between the host and the path of the issuer.
         if let [_, path] = prefixes {

@@ -183,12 +183,15 @@ fn is_asked_per_request(route: &str) -> bool {
 /// Documents and pages that machines fetch all day, and whose answer is no decision.
 fn is_polled(route: &str) -> bool {
     // By their ends, because an issuer with a path has all of them below it as well.
-    const POLLED: [&str; 8] = [
+    const POLLED: [&str; 11] = [
         "/",
         "/metrics",
         "/health/live",
         "/health/ready",
         "/status",
+        "/openapi.json",
+        "/docs",
+        "/docs/{file}",
         "/status/{list}",
         "/.well-known/jwks.json",
         "/.well-known/openid-configuration",

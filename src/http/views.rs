@@ -28,6 +28,37 @@ pub fn content_security_policy() -> &'static str {
     &POLICY
 }
 
+/// The `Content-Security-Policy` of the page of the documentation: scripts and styles from this server, as files, and the
+/// pictures that Swagger UI has in its stylesheet; requests to this server alone.
+pub const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// `/docs`: the interface to read and to try out. All addresses are relative to the page's own, so that they hold under
+/// every name and path by which it is reached.
+#[derive(Debug, Template)]
+#[template(path = "docs.html")]
+pub struct DocsPage<'a> {
+    /// The exact `iss`, below which the document has its addresses.
+    pub issuer: String,
+    /// The version of the program.
+    pub version: &'a str,
+    /// The file of Swagger UI.
+    pub bundle: &'a str,
+    /// Its stylesheet.
+    pub style: &'a str,
+    /// The file that starts it.
+    pub setup: &'a str,
+    /// Our own stylesheet.
+    pub own_style: &'a str,
+}
+
+impl DocsPage<'_> {
+    /// The page as HTML.
+    pub fn render(&self) -> String {
+        html(self)
+    }
+}
+
 /// `/`: what this server is, for whoever comes by with a browser.
 #[derive(Debug, Template)]
 #[template(path = "home.html")]

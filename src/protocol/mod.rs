@@ -16,6 +16,7 @@ pub mod grants;
 pub mod introspection;
 pub mod key_schedule;
 pub mod metadata;
+pub mod openapi;
 pub mod oxide;
 pub mod params;
 pub mod refresh_family;

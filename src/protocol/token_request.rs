@@ -79,7 +79,8 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
-    const ALL: [Self; 2] = [Self::AccessToken, Self::Jwt];
+    /// All of them; the first is what is issued unless another is asked for.
+    pub const ALL: [Self; 2] = [Self::AccessToken, Self::Jwt];
 
     /// The value of `subject_token_type`, `requested_token_type` and `issued_token_type`.
     pub const fn as_str(self) -> &'static str {

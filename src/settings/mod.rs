@@ -185,6 +185,8 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// How long requests in flight may take to finish after SIGTERM.
     pub shutdown_grace: Ttl,
+    /// Whether `/docs` and `/openapi.json` are there.
+    pub docs: bool,
 }
 
 /// PEM files, read again when they change.

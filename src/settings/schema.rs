@@ -82,6 +82,7 @@ pub(super) const SCHEMA: &[Key] = &[
     Key::optional("server.workers", Kind::Count, "by cores"),
     Key::optional("server.trusted_proxies", Kind::List, "none"),
     Key::required("server.shutdown_grace", Kind::Time),
+    Key::required("server.docs", Kind::Switch),
     Key::optional("server.tls.cert", Kind::Text, "none"),
     Key::optional("server.tls.key", Kind::Text, "none"),
     Key::optional("management.listen", Kind::Text, "off"),

@@ -81,6 +81,7 @@ fn server(
     let key = reader.optional("server.tls.key", str::parse::<PathBuf>);
     let trusted_proxies = reader.list("server.trusted_proxies", values::network);
     let shutdown_grace = reader.required("server.shutdown_grace", str::parse::<Ttl>);
+    let docs = reader.required("server.docs", values::switch);
 
     let tls = match (cert?, key?) {
         (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
@@ -102,6 +103,7 @@ fn server(
         tls: tls?,
         trusted_proxies: trusted_proxies?,
         shutdown_grace: shutdown_grace?,
+        docs: docs?,
     })
 }
 

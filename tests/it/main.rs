@@ -14,6 +14,7 @@ mod clock_jumps;
 mod crashes;
 mod cross_origin;
 mod dev;
+mod docs_page;
 mod documents;
 mod dpop;
 mod draining;
@@ -33,6 +34,7 @@ mod introspection_signed;
 mod known_families;
 mod login_storm;
 mod many_connections;
+mod openapi;
 mod outage;
 mod outage_writes;
 mod oxide_edges;
@@ -98,6 +100,7 @@ fn main() -> std::process::ExitCode {
         crashes::trials(),
         cross_origin::trials(),
         dev::trials(),
+        docs_page::trials(),
         documents::trials(),
         dpop::trials(),
         draining::trials(),
@@ -117,6 +120,7 @@ fn main() -> std::process::ExitCode {
         known_families::trials(),
         login_storm::trials(),
         many_connections::trials(),
+        openapi::trials(),
         outage::trials(),
         outage_writes::trials(),
         oxide_edges::trials(),

@@ -79,6 +79,7 @@ fn the_defaults_are_those_that_users_were_promised() {
     server.issuer = http://127.0.0.1:8080
     server.trusted_proxies = (none)
     server.shutdown_grace = 20s
+    server.docs = true
     server.tls.cert = (none)
     server.tls.key = (none)
     management.listen = 127.0.0.1:8081

@@ -1,5 +1,6 @@
 //! What the tests stand on: the runner, the databases, the server, and other people's tools.
 
+pub(crate) mod browser;
 pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod figures;

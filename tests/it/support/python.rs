@@ -38,6 +38,17 @@ pub(crate) async fn read_status_list(jwks_url: &str, url: &str, uri: &str) -> Re
     run("status_list.py", named(arguments.map(|(name, value)| (name, value.to_owned()))), "").await
 }
 
+/// What an OpenAPI library asked of the server at `url` to hold it to the document at `path`, or its complaints.
+///
+/// Ends the test as ignored where there is no such library; call it from the test itself, not from a task.
+pub(crate) async fn hold_to_its_document(url: &str, path: &str, ways: &[Value]) -> Result<Value, String> {
+    if python_that_has("openapi_spec_validator").is_none() {
+        missing("no Python with openapi-spec-validator here: set GRANTD_TEST_PYTHON to one that has tests/pyjwt/requirements.txt installed".into());
+    }
+    let arguments = [("--url", url), ("--document", path)].map(|(name, value)| (name, value.to_owned()));
+    run("openapi.py", named(arguments), &Value::from(ways).to_string()).await
+}
+
 fn named<const N: usize>(arguments: [(&str, String); N]) -> Vec<String> {
     arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
 }
