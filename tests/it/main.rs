@@ -18,6 +18,7 @@ mod docs_page;
 mod documents;
 mod dpop;
 mod draining;
+mod fastapi;
 mod first_start;
 mod first_start_refusals;
 mod forward_auth;
@@ -104,6 +105,7 @@ fn main() -> std::process::ExitCode {
         documents::trials(),
         dpop::trials(),
         draining::trials(),
+        fastapi::trials(),
         first_start::trials(),
         first_start_refusals::trials(),
         fsyncs::trials(),
