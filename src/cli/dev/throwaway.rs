@@ -49,12 +49,12 @@ impl Throwaway {
 fn delete_abandoned(place: &Path) {
     let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
     let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
-    for directory in ours.map(|entry| entry.path()).filter(|path| is_abandoned(path)) {
+    for directory in ours.map(|entry| entry.path()).filter(|path: &PathBuf| is_abandoned(path.as_path())) {
         let _somebody_else_did = std::fs::remove_dir_all(directory);
     }
 }
 
-fn is_abandoned(directory: &PathBuf) -> bool {
+fn is_abandoned(directory: &Path) -> bool {
     let Ok(alive) = File::open(directory.join(ALIVE)) else { return false };
     !matches!(alive.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_)))
 }
