@@ -149,7 +149,7 @@ impl App {
             status_indexes: StatusIndexes::new(&key.derive(Purpose::StatusIndexes)),
             known_families: KnownFamilies::default(),
             verified_tokens: Lately::default(),
-            rotations: Rotations::new(),
+            rotations: Rotations::default(),
             reloading: Mutex::default(),
             reloading_keys: Mutex::default(),
             reloading_revocations: Mutex::default(),

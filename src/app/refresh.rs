@@ -180,7 +180,8 @@ where
         }
         decided
     };
-    let decided = tokio::spawn(tokio::time::timeout(PATIENCE, decide)).await;
+    // With its clock, which would end with a worker's runtime.
+    let decided = app.db.lasting().spawn(async { tokio::time::timeout(PATIENCE, decide).await }).await;
     let decided = decided.map_err(|error| StorageError::Unavailable(error.to_string()))?;
     decided.unwrap_or_else(|_| Err(StorageError::Unavailable("no answer in time".into())))
 }

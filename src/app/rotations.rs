@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::model::id::FamilyId;
@@ -37,11 +36,8 @@ pub(super) struct Wanted {
 }
 
 /// Those who wait to be written.
-pub(crate) struct Rotations {
-    line: Mutex<Line>,
-    /// One that ends with the process, while those of workers end before.
-    runtime: Option<Handle>,
-}
+#[derive(Default)]
+pub(crate) struct Rotations(Mutex<Line>);
 
 #[derive(Default)]
 struct Line {
@@ -74,8 +70,10 @@ pub(super) fn rotate(app: &Arc<App>, wanted: Wanted) -> Rotating {
     line.waiting.push(Waiting { wanted, begun, told });
     if line.running < AT_A_TIME {
         line.running += 1;
+        drop(line);
+        // Not on the caller's thread, which may be a worker's that ends: others wait for what is written.
         let running = Running { app: Arc::clone(app), is_counted: true };
-        tokio::spawn(async move { running.write_all().await });
+        app.db.lasting().spawn(running.write_all());
     }
     Rotating { begun: has_begun, won }
 }
@@ -97,13 +95,8 @@ impl Rotating {
 }
 
 impl Rotations {
-    /// Nobody waits yet; the thread that calls this outlives all workers.
-    pub(crate) fn new() -> Self {
-        Self { line: Mutex::default(), runtime: Handle::try_current().ok() }
-    }
-
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,18 +108,8 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.is_counted {
-            return;
-        }
-        let mut line = self.app.rotations.line();
-        line.running -= 1;
-        // Its worker was stopped in the middle; there is another thread for those who still wait.
-        if !line.waiting.is_empty()
-            && let Some(runtime) = &self.app.rotations.runtime
-        {
-            line.running += 1;
-            let running = Self { app: Arc::clone(&self.app), is_counted: true };
-            runtime.spawn(async move { running.write_all().await });
+        if self.is_counted {
+            self.app.rotations.line().running -= 1;
         }
     }
 }

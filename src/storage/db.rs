@@ -16,6 +16,7 @@ use crate::model::secret::PlainSecret;
 
 use super::error::StorageError;
 use super::group_commit::{Intent, Line, Member};
+use super::lasting::Lasting;
 use super::lending::{Lender, LentTransaction};
 use super::private_file::{PrivateFileError, make_private};
 use super::readers::Readers;
@@ -208,6 +209,14 @@ impl Db {
         }
     }
 
+    /// The runtime that opened it.
+    pub fn lasting(&self) -> &Lasting {
+        match self {
+            Self::Sqlite { line, .. } => line.lasting(),
+            Self::Postgres(lender) => lender.lasting(),
+        }
+    }
+
     /// Whether there is somebody to connect to.
     pub async fn takes_connections(&self) -> bool {
         match self {
@@ -305,7 +314,7 @@ async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Db, OpenError>
     let file = SqliteFile::of(path.to_owned())
         .map_err(|cause| PrivateFileError::Make { path: path.to_owned(), cause })?;
     let file = Arc::new(file);
-    let line = Line::new(options.clone(), Arc::clone(&file));
+    let line = Line::new(options.clone(), Arc::clone(&file), Lasting::here());
     Ok(Db::Sqlite { readers, write, line, file })
 }
 
@@ -315,7 +324,7 @@ async fn open_postgres(url: &PlainSecret, max_connections: u32) -> Result<Db, Op
     let place = format!("postgres://{}:{}", options.get_host(), options.get_port());
     let options = options.application_name("grantd").disable_statement_logging();
 
-    let lender = Lender::new(options, max_connections);
+    let lender = Lender::new(options, max_connections, Lasting::here());
     let first = lender.lend().await.map_err(|cause| OpenError::Connect { place, cause })?;
     first.give_back();
     Ok(Db::Postgres(lender))

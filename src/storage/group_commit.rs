@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::error::StorageError;
+use super::lasting::Lasting;
 use super::sqlite_file::SqliteFile;
 
 /// How a group ended, once it has: `Err` says why it failed.
@@ -43,6 +43,8 @@ pub(super) enum Intent {
 pub struct Line {
     options: SqliteConnectOptions,
     file: Arc<SqliteFile>,
+    /// Where beginnings and ends run, which concern more than one.
+    lasting: Lasting,
     /// Whoever holds this may write.
     desk: Arc<Mutex<Desk>>,
 }
@@ -97,8 +99,13 @@ const ENTER: &str = "savepoint member";
 
 impl Line {
     /// A line for this database.
-    pub(super) fn new(options: SqliteConnectOptions, file: Arc<SqliteFile>) -> Arc<Self> {
-        Arc::new(Self { options, file, desk: Arc::default() })
+    pub(super) fn new(options: SqliteConnectOptions, file: Arc<SqliteFile>, lasting: Lasting) -> Arc<Self> {
+        Arc::new(Self { options, file, lasting, desk: Arc::default() })
+    }
+
+    /// Where beginnings and ends run.
+    pub(super) const fn lasting(&self) -> &Lasting {
+        &self.lasting
     }
 
     /// Begins a transaction when its turn has come.
@@ -110,7 +117,7 @@ impl Line {
         };
         let line = Arc::clone(self);
         // On a task of its own, which goes on if nobody waits any more: half a beginning would be the group's end.
-        let begun = tokio::spawn(async move {
+        let begun = self.lasting.spawn(async move {
             let on = line.seat(&mut desk, intent).await?;
             Ok(Member { line, intent, running: Some(Running { desk, on }) })
         });
@@ -276,7 +283,8 @@ impl Member {
     /// Makes what was done durable. Whoever gets an error here does not know whether it was.
     pub(super) async fn commit(self) -> Result<(), StorageError> {
         // On a task of its own: whoever goes away now must neither leave the others waiting nor be forgotten.
-        tokio::spawn(self.commit_to_the_end()).await.map_err(StorageError::unavailable)?
+        let lasting = self.line.lasting.clone();
+        lasting.spawn(self.commit_to_the_end()).await.map_err(StorageError::unavailable)?
     }
 
     async fn commit_to_the_end(mut self) -> Result<(), StorageError> {
@@ -299,19 +307,14 @@ impl Member {
         let outcome = hand_on(desk, group);
         if is_first {
             self.line.close_group().await;
-            return wait_for(outcome).await;
         }
-        // Should the thread of the first one have ended with its task, another one commits.
-        tokio::select! {
-            biased;
-            ended = wait_for(outcome.clone()) => ended,
-            () = self.line.close_group() => wait_for(outcome).await,
-        }
+        wait_for(outcome).await
     }
 
     /// Undoes what was done, and lets the next one in.
     pub(super) async fn rollback(self) -> Result<(), StorageError> {
-        tokio::spawn(self.rollback_to_the_end()).await.map_err(StorageError::unavailable)?
+        let lasting = self.line.lasting.clone();
+        lasting.spawn(self.rollback_to_the_end()).await.map_err(StorageError::unavailable)?
     }
 
     async fn rollback_to_the_end(mut self) -> Result<(), StorageError> {
@@ -344,9 +347,9 @@ impl Drop for Member {
         if group.done > 0 && self.intent != Intent::One {
             group.abandoned = true;
             desk.group = Some(group);
-        } else if let Ok(runtime) = Handle::try_current() {
+        } else {
             // Nothing says where it ends: everything goes, and the desk is free when it has gone.
-            runtime.spawn(async move {
+            self.line.lasting.spawn(async move {
                 group.fail(StorageError::unavailable("a transaction broke off")).await;
                 drop((group, desk));
             });

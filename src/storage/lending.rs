@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::StorageError;
+use super::lasting::Lasting;
 
 /// How long a connection is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -38,6 +39,8 @@ pub struct Lender(Arc<Shared>);
 
 struct Shared {
     options: PgConnectOptions,
+    /// Where sockets are looked after: a connection is of no use once the runtime has ended that opened it.
+    lasting: Lasting,
     room: Arc<Semaphore>,
     /// The one that worked last comes last.
     resting: Mutex<Vec<Kept>>,
@@ -67,14 +70,20 @@ pub struct LentTransaction {
 
 impl Lender {
     /// Lends so many connections at once.
-    pub(super) fn new(options: PgConnectOptions, connections: u32) -> Self {
+    pub(super) fn new(options: PgConnectOptions, connections: u32, lasting: Lasting) -> Self {
         let room = Semaphore::new(usize::try_from(connections.max(1)).unwrap_or(usize::MAX));
         Self(Arc::new(Shared {
             options,
+            lasting,
             room: Arc::new(room),
             resting: Mutex::default(),
             is_closed: AtomicBool::new(false),
         }))
+    }
+
+    /// The runtime that opens connections.
+    pub(super) fn lasting(&self) -> &Lasting {
+        &self.0.lasting
     }
 
     /// A connection beside those that are lent, for what changes its session.
@@ -82,12 +91,14 @@ impl Lender {
         if self.0.is_closed.load(Ordering::Relaxed) {
             return Err(StorageError::unavailable("it was closed"));
         }
-        let connect = async {
-            let mut connection = self.0.options.connect().await?;
+        let options = self.0.options.clone();
+        let connect = async move {
+            let mut connection = options.connect().await?;
             connection.execute(sqlx::raw_sql(SESSION)).await?;
             Ok::<_, sqlx::Error>(connection)
         };
-        match tokio::time::timeout(PATIENCE, connect).await {
+        let connected = self.0.lasting.spawn(async { tokio::time::timeout(PATIENCE, connect).await }).await;
+        match connected.map_err(StorageError::unavailable)? {
             Ok(connected) => Ok(connected?),
             Err(_) => Err(StorageError::unavailable(format!("no answer within {} s", PATIENCE.as_secs()))),
         }

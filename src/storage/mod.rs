@@ -15,6 +15,7 @@ pub mod group_commit;
 pub mod health;
 pub mod installation;
 pub mod known_sources;
+pub mod lasting;
 pub mod lending;
 pub mod login_attempts;
 pub mod migrate;

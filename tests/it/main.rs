@@ -19,6 +19,7 @@ mod documents;
 mod dpop;
 mod draining;
 mod fastapi;
+mod ended_workers;
 mod first_start;
 mod first_start_refusals;
 mod forward_auth;
@@ -106,6 +107,7 @@ fn main() -> std::process::ExitCode {
         dpop::trials(),
         draining::trials(),
         fastapi::trials(),
+        ended_workers::trials(),
         first_start::trials(),
         first_start_refusals::trials(),
         fsyncs::trials(),
