@@ -206,7 +206,7 @@ async fn check_assertion(
 /// being guessed matters. Only if there is such a client, because people send the secret in the place of the id.
 fn find(app: &App, client_id: &str) -> Option<Arc<Client>> {
     let id: ClientId = client_id.parse().ok()?;
-    let client = app.directory.load().client(&id).cloned()?;
+    let client = app.directory.load().client(&id)?;
     tracing::Span::current().record("client_id", client.id.as_str());
     Some(client)
 }

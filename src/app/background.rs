@@ -49,10 +49,17 @@ impl App {
         }
         // First, and by itself: what is wrong with a client must not keep a token alive.
         self.reload_revocations(now.revocations).await?;
-        if (now.clients, now.roles) != (seen.clients, seen.roles) {
-            let without_keys = Revisions { keys: seen.keys, ..now };
-            let directory = Directory::load(&self.db, without_keys).await?;
-            self.directory.store(Arc::new(directory));
+        let without_keys = Revisions { keys: seen.keys, ..now };
+        if now.clients != seen.clients {
+            self.directory.store(Arc::new(Directory::load(&self.db, without_keys).await?));
+        } else {
+            if now.revocations != seen.revocations {
+                self.renew_status_indexes().await?;
+            }
+            if now.roles != seen.roles {
+                let directory = self.directory.load().at(seen).with_roles(&self.db).await?;
+                self.directory.store(Arc::new(directory.at(without_keys)));
+            }
         }
         if now.keys != seen.keys {
             self.reload_keys().await?;

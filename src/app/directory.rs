@@ -4,40 +4,53 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::keys::ClientKeys;
 use crate::model::client::Client;
 use crate::model::id::ClientId;
 use crate::model::key::SigningAlgorithm;
 use crate::model::role::RoleTable;
+use crate::model::status::StatusIndex;
 use crate::model::time::Ttl;
 use crate::storage::revisions::Revisions;
 use crate::storage::{Db, StorageError, clients, roles};
 
-/// Clients and roles as they stood at one revision.
+/// Clients and roles as they stood at one revision. To take it to another costs nothing but what has changed.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     pub(crate) revisions: Revisions,
-    clients: HashMap<ClientId, Arc<Client>>,
+    clients: Arc<HashMap<ClientId, Entry>>,
+    table: Arc<RoleTable>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Replaced in its place when only its status index changes.
+    client: ArcSwap<Client>,
     /// Of those that sign to authenticate; prepared once, not for each request.
-    keys: HashMap<ClientId, Arc<ClientKeys>>,
-    table: RoleTable,
+    keys: Option<Arc<ClientKeys>>,
+}
+
+impl Entry {
+    fn new(client: Client) -> Self {
+        let keys = client.registration.jwks.as_ref().map(|set| Arc::new(ClientKeys::new(set)));
+        Self { client: ArcSwap::from_pointee(client), keys }
+    }
 }
 
 impl Directory {
     /// Reads everything.
     pub(crate) async fn load(db: &Db, revisions: Revisions) -> Result<Self, StorageError> {
         let clients = clients::list(db).await?;
-        let roles = roles::list(db).await?;
-        let keys = clients.iter().filter_map(|client| {
-            let keys = ClientKeys::new(client.registration.jwks.as_ref()?);
-            Some((client.id.clone(), Arc::new(keys)))
-        });
-        Ok(Self {
-            revisions,
-            keys: keys.collect(),
-            clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
-            table: RoleTable::new(&roles),
-        })
+        let clients = clients.into_iter().map(|client| (client.id.clone(), Entry::new(client)));
+        let nobody = Self { revisions, clients: Arc::new(clients.collect()), table: Arc::default() };
+        nobody.with_roles(db).await
+    }
+
+    /// The same clients, and the roles as they are now.
+    pub(crate) async fn with_roles(self, db: &Db) -> Result<Self, StorageError> {
+        Ok(Self { table: Arc::new(RoleTable::new(&roles::list(db).await?)), ..self })
     }
 
     /// The same clients and roles, seen to be right at `revisions`.
@@ -46,22 +59,31 @@ impl Directory {
     }
 
     /// The client with this id.
-    pub fn client(&self, id: &ClientId) -> Option<&Arc<Client>> {
-        self.clients.get(id)
+    pub fn client(&self, id: &ClientId) -> Option<Arc<Client>> {
+        self.clients.get(id).map(|entry| entry.client.load_full())
+    }
+
+    /// Gives a client the status index that follows `old`, if it has that still.
+    pub(super) fn renew(&self, id: &ClientId, old: StatusIndex, fresh: StatusIndex) {
+        let Some(entry) = self.clients.get(id) else { return };
+        entry.client.rcu(|client| match client.status_index == old {
+            true => Arc::new(Client { status_index: fresh, ..Client::clone(client) }),
+            false => Arc::clone(client),
+        });
     }
 
     /// The keys of the client with this id, if it has any.
     pub(crate) fn client_keys(&self, id: &ClientId) -> Option<&Arc<ClientKeys>> {
-        self.keys.get(id)
+        self.clients.get(id)?.keys.as_ref()
     }
 
     /// All clients, in no order.
-    pub fn clients(&self) -> impl Iterator<Item = &Arc<Client>> {
-        self.clients.values()
+    pub fn clients(&self) -> impl Iterator<Item = Arc<Client>> {
+        self.clients.values().map(|entry| entry.client.load_full())
     }
 
     /// Which scopes reach whom.
-    pub const fn role_table(&self) -> &RoleTable {
+    pub fn role_table(&self) -> &RoleTable {
         &self.table
     }
 

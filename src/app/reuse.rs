@@ -32,7 +32,7 @@ pub(super) async fn end_family(
     metrics::counter!("grantd_refresh_reuse_total").increment(1);
     let Err(AuditError::Unwritable(cause)) = recorded else {
         recorded?;
-        app.learn_what_was_revoked().await;
+        app.learn_what_was_revoked(family.status_index).await;
         return Ok(());
     };
 
@@ -40,7 +40,7 @@ pub(super) async fn end_family(
     let reason = RevocationReason::ReuseUnrecorded;
     families::revoke(&mut tx, Which::Family(family.id), reason, now).await?;
     tx.commit().await?;
-    app.learn_what_was_revoked().await;
+    app.learn_what_was_revoked(family.status_index).await;
     tracing::error!(
         family_id = %family.id, client_id = %family.client_id, user_id = %family.user_id, source, %cause,
         "a session ended by reuse and is not in the audit: 'grantd audit verify' says what is wrong with it"

@@ -80,7 +80,7 @@ async fn end(app: &App, client: &Client, token: &str) -> Result<(), TokenError> 
         Some(user) => {
             tracing::Span::current().record("user_id", user.to_string());
             match families::find_by_status_index(&app.db, live.status_index).await? {
-                Some(family) => end_session(app, client, family).await,
+                Some(family) => end_session(app, client, (family, live.status_index)).await,
                 // Deleted with its user or its client, which revoked it.
                 None => Ok(()),
             }
@@ -106,15 +106,19 @@ async fn end_by_refresh_token(
     if family.revoked.is_some() || app.clock.now() >= family.expires_at {
         return Ok(());
     }
-    end_session(app, client, family.id).await
+    end_session(app, client, (family.id, family.status_index)).await
 }
 
 /// Over already is as good: a client may say so as often as it likes.
-async fn end_session(app: &App, client: &Client, id: FamilyId) -> Result<(), TokenError> {
+async fn end_session(
+    app: &App,
+    client: &Client,
+    (id, index): (FamilyId, StatusIndex),
+) -> Result<(), TokenError> {
     let actor = Actor::Client(client.id.clone());
     let ended: Result<_, TokenError> = app.end_session(id, RevocationReason::Client, &actor).await;
     ended?;
-    app.learn_what_was_revoked().await;
+    app.learn_what_was_revoked(index).await;
     Ok(())
 }
 
@@ -128,6 +132,6 @@ async fn end_own_tokens(app: &App, client: &Client, index: StatusIndex) -> Resul
     }
     let ended: Result<_, TokenError> = app.end_client_tokens(index, client.id.clone(), &actor).await;
     ended?;
-    app.learn_what_was_revoked().await;
+    app.learn_what_was_revoked(index).await;
     Ok(())
 }

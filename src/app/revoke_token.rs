@@ -12,7 +12,6 @@ use crate::model::time::Ttl;
 use crate::protocol::refresh_token::PresentedRefreshToken;
 use crate::protocol::token_id::status_index_of;
 use crate::storage::families::Which;
-use crate::storage::revisions::{Subject, bump};
 use crate::storage::{StorageError, clients, families};
 
 use super::App;
@@ -106,18 +105,15 @@ impl App {
         id: ClientId,
         actor: &Actor,
     ) -> Result<RevokedToken, E> {
+        let fresh = self.status_indexes.next(&self.db).await?;
         let mut tx = self.db.begin().await?;
-        // First, so that of two who do this at once the second finds it done.
-        bump(&mut tx, Subject::Clients).await?;
-        let current = clients::find(&mut tx, &id).await?;
         // Neither a session's nor a client's any more: whatever took the index away has revoked it.
-        if current.is_none_or(|client| client.status_index != index) {
+        if !clients::renew_status_index(&mut tx, &id, (index, fresh), self.clock.now()).await? {
             tx.rollback().await?;
             return Ok(RevokedToken::Over);
         }
-        let fresh = self.fresh_status_index(&mut tx).await?;
-        clients::cut_off(&mut tx, &id, fresh, self.clock.now()).await?;
         self.commit_as(actor, tx, &[Act::ClientTokensRevoked(id.clone())]).await?;
+        self.directory.load().renew(&id, index, fresh);
         Ok(RevokedToken::Client(id))
     }
 }

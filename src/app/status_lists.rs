@@ -2,13 +2,14 @@
 //! in between is a clone.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
 use crate::keys::SigningKey;
 use crate::model::key::Kid;
@@ -39,27 +40,21 @@ struct Signed {
 }
 
 /// What a signed list follows from.
-#[derive(Clone)]
+#[derive(PartialEq, Eq)]
 struct MadeOf {
-    revoked: Option<Arc<RevokedPlaces>>,
+    /// The version of the revoked places.
+    revoked: Option<u64>,
     kid: Kid,
     /// The half of a lifetime that it was signed in. Whoever is told in this half that nothing has changed holds a list
     /// that is good for another half.
     half: i64,
 }
 
-impl MadeOf {
-    fn is_same_content(&self, other: &Self) -> bool {
-        match (&self.revoked, &other.revoked) {
-            (None, None) => true,
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            _ => false,
-        }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self.half == other.half && self.kid == other.kid && self.is_same_content(other)
-    }
+/// A list as it is to be.
+struct Wanted {
+    revoked: Option<Arc<RevokedPlaces>>,
+    key: Arc<SigningKey>,
+    made_of: MadeOf,
 }
 
 /// The lists that somebody has asked for, and the document that names them all.
@@ -67,8 +62,8 @@ impl MadeOf {
 pub(crate) struct StatusLists {
     signed: ArcSwap<BTreeMap<u32, Arc<Signed>>>,
     named: ArcSwap<Option<(u32, Arc<StatusDocument>)>>,
-    /// Held while a list is built, so that it is built once.
-    building: Mutex<()>,
+    /// Held while a list is built, so that it is built once, and no more than one thread at a time does nothing else.
+    building: Arc<Mutex<()>>,
 }
 
 /// Why a list is not served.
@@ -83,25 +78,46 @@ pub enum NoStatusList {
 }
 
 impl App {
-    /// The signed list of this number. Reads no database.
-    pub fn status_list(&self, list: u32) -> Result<Arc<StatusDocument>, NoStatusList> {
+    /// The signed list of this number, built on a thread of its own if it has to be. Reads no database.
+    pub async fn status_list(self: &Arc<Self>, list: u32) -> Result<Arc<StatusDocument>, NoStatusList> {
+        if let Some(document) = self.status_list_at_hand(list)? {
+            return Ok(document);
+        }
+        // Kept until the list is built, also if nobody waits for it any more.
+        let one_at_a_time = Arc::clone(&self.status_lists.building).lock_owned().await;
+        let app = Arc::clone(self);
+        let built = tokio::task::spawn_blocking(move || {
+            let _one_at_a_time = one_at_a_time;
+            app.build(list)
+        });
+        built.await.unwrap_or_else(|error| Err(NoStatusList::Unsigned(error.to_string())))
+    }
+
+    /// The signed list of this number, if it need not be built.
+    pub fn status_list_at_hand(&self, list: u32) -> Result<Option<Arc<StatusDocument>>, NoStatusList> {
+        Ok(self.built(list, &self.wanted(list)?))
+    }
+
+    fn built(&self, list: u32, Wanted { made_of, .. }: &Wanted) -> Option<Arc<StatusDocument>> {
+        let signed = self.status_lists.signed.load();
+        let signed = signed.get(&list).filter(|signed| signed.made_of == *made_of);
+        signed.map(|signed| Arc::clone(&signed.document))
+    }
+
+    fn wanted(&self, list: u32) -> Result<Wanted, NoStatusList> {
         // One more than there are: another instance may have handed out its first index a moment ago.
         if list > self.newest_status_list() + 1 {
             return Err(NoStatusList::NoSuchList);
         }
         let missing = || NoStatusList::Unsigned(format!("no active {} key yet", self.policy.algorithm));
         let key = self.signer(self.policy.algorithm).ok_or_else(missing)?;
+        let revoked = self.revocations.load().of_list(list).cloned();
         let made_of = MadeOf {
-            revoked: self.revocations.load().of_list(list).cloned(),
+            revoked: revoked.as_ref().map(|places| places.version()),
             kid: key.kid().clone(),
             half: self.clock.now().as_secs() / (lifetime(self.policy.status_ttl).as_secs() / 2).max(1),
         };
-        if let Some(signed) = self.status_lists.signed.load().get(&list)
-            && signed.made_of.is_same(&made_of)
-        {
-            return Ok(Arc::clone(&signed.document));
-        }
-        self.build(list, &key, made_of)
+        Ok(Wanted { revoked, key, made_of })
     }
 
     /// The names of all lists that tokens point to: the status list aggregation.
@@ -126,23 +142,18 @@ impl App {
         StatusIndex::new(handed_out.saturating_sub(1)).map_or(0, StatusIndex::list)
     }
 
-    fn build(
-        &self,
-        list: u32,
-        key: &SigningKey,
-        made_of: MadeOf,
-    ) -> Result<Arc<StatusDocument>, NoStatusList> {
-        let _one_at_a_time = self.status_lists.building.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.status_lists.signed.load().get(&list).cloned();
-        if let Some(signed) = &known
-            && signed.made_of.is_same(&made_of)
-        {
-            return Ok(Arc::clone(&signed.document));
+    /// What there is now, which somebody else may have built meanwhile. Computes for some milliseconds.
+    fn build(&self, list: u32) -> Result<Arc<StatusDocument>, NoStatusList> {
+        let wanted = self.wanted(list)?;
+        if let Some(document) = self.built(list, &wanted) {
+            return Ok(document);
         }
 
-        let lst = match known.filter(|signed| signed.made_of.is_same_content(&made_of)) {
+        let Wanted { revoked, key, made_of } = wanted;
+        let known = self.status_lists.signed.load().get(&list).cloned();
+        let lst = match known.filter(|signed| signed.made_of.revoked == made_of.revoked) {
             Some(signed) => Arc::clone(&signed.lst),
-            None => encode(made_of.revoked.iter().flat_map(|places| places.keys().copied())).into(),
+            None => encode(revoked.iter().flat_map(|places| places.places())).into(),
         };
         let uri = status_list_uri(&self.policy.issuer, list);
         let claims = StatusListClaims::new(&StatusListFacts {

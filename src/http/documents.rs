@@ -66,9 +66,14 @@ impl Document {
         Self { body, media_type: JSON, etag, cache_control }
     }
 
-    fn status_list(state: &HttpState, list: u32) -> Result<Self, NoStatusList> {
-        let document = state.app.status_list(list)?;
+    async fn status_list(state: &HttpState, list: u32) -> Result<Self, NoStatusList> {
+        let document = state.app.status_list(list).await?;
         Ok(Self::status_document(state, &document, STATUS_LIST_MEDIA_TYPE))
+    }
+
+    fn status_list_at_hand(state: &HttpState, list: u32) -> Option<Self> {
+        let document = state.app.status_list_at_hand(list).ok().flatten()?;
+        Some(Self::status_document(state, &document, STATUS_LIST_MEDIA_TYPE))
     }
 
     fn status_lists(state: &HttpState) -> Self {
@@ -103,9 +108,9 @@ impl Document {
             OPENID => Some((Self::metadata(state), OPENID)),
             path => {
                 let list = list_number(path.strip_prefix(STATUS)?.strip_prefix('/')?)?;
-                // Whatever cannot be served is refused by its route.
+                // Whatever has to be built is so by its route, and whatever cannot be served is refused there.
                 let list =
-                    takes_status_list_jwt(headers).then(|| Self::status_list(state, list).ok()).flatten()?;
+                    takes_status_list_jwt(headers).then(|| Self::status_list_at_hand(state, list)).flatten()?;
                 Some((list, STATUS_LIST))
             }
         }
@@ -175,7 +180,7 @@ pub(super) async fn status_list(
     if !takes_status_list_jwt(request.headers()) {
         return not_acceptable("Status lists are application/statuslist+jwt only.");
     }
-    match Document::status_list(&state, list) {
+    match Document::status_list(&state, list).await {
         Ok(document) => document.answer(&request),
         Err(NoStatusList::NoSuchList) => fallback::not_found(request).await,
         Err(cause @ NoStatusList::Unsigned(_)) => {

@@ -222,6 +222,47 @@ pub async fn cut_off(
     Ok(changed == 1)
 }
 
+/// The same for one that still has the index `old`; `false` if it has another, or there is none. Bumps
+/// [`Subject::Revocations`] alone: whoever sees that the index of a client was revoked asks for the one that followed.
+pub async fn renew_status_index(
+    tx: &mut Tx,
+    id: &ClientId,
+    (old, fresh): (StatusIndex, StatusIndex),
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    bump(tx, Subject::Revocations).await?;
+    let changed = execute!(
+        &mut *tx,
+        "update clients set status_index = $3 where id = $1 and status_index = $2",
+        id.as_str(),
+        stored(old),
+        stored(fresh),
+    );
+    if changed != 1 {
+        return Ok(false);
+    }
+    execute!(
+        tx,
+        "insert into revocations (status_index, revision, expires_at)
+         values ($1, (select value from revisions where subject = 'revocations'),
+                 $2 + (select coalesce(max(longest_ttl), 0) from signing_keys))
+         on conflict (status_index) do nothing",
+        stored(old),
+        now.plus(KEEP).as_secs(),
+    );
+    Ok(true)
+}
+
+/// The index that the tokens carry which a client gets for itself; `None` if there is no such client.
+pub async fn find_status_index(
+    on: impl Into<Conn<'_>>,
+    id: &ClientId,
+) -> Result<Option<StatusIndex>, StorageError> {
+    let found: Option<(Option<i64>,)> =
+        row!(on, (Option<i64>,), "select status_index from clients where id = $1", id.as_str());
+    found.map(|(index,)| status_index(index)).transpose()
+}
+
 /// Switches a client off; `false` if there is none. [`cut_off`] does the rest.
 pub async fn disable(tx: &mut Tx, id: &ClientId, at: Timestamp) -> Result<bool, StorageError> {
     bump(tx, Subject::Clients).await?;

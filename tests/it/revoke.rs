@@ -2,6 +2,7 @@
 //! it is so.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use futures_util::future::{join_all, poll_immediate};
 use grantd::app::revoke::{self, GivenBack};
@@ -31,6 +32,8 @@ trials! {
         what_many_give_back_at_once_on_two_instances_ends_once,
         what_cannot_be_made_durable_is_not_said_to_be_done,
         a_client_that_hangs_up_has_its_token_ended_all_the_same,
+        a_client_that_gives_back_its_own_tokens_has_nobody_read_all_clients,
+        what_was_ended_is_so_here_also_if_it_cannot_be_read_again,
     ],
     sqlite: [
         rfc7009_2_1_a_token_of_another_client_is_refused_and_stays_good,
@@ -300,5 +303,57 @@ async fn a_client_that_hangs_up_has_its_token_ended_all_the_same(database: TestD
     assert!(is_active(server, house.app(), &login.text("access_token")).await);
     held.rollback().await.expect("released");
     until("its end", async || !is_active(server, house.app(), &login.text("access_token")).await).await;
+    house.server.stop().await;
+}
+
+async fn a_client_that_gives_back_its_own_tokens_has_nobody_read_all_clients(database: TestDatabase) {
+    let house = House::open(&database).await;
+    let one = &house.server;
+    let two = TestServer::start_at(&database, &[], one.clock.clone()).await;
+    let own = async |server: &TestServer| {
+        let answer = server.token_as(house.app(), &[("grant_type", "client_credentials")]).await;
+        answer.text("access_token")
+    };
+    let known = |server: &TestServer, id: &str| {
+        server.app.directory().client(&id.parse().expect("an id")).expect("registered")
+    };
+    let (first, before) = (own(&two).await, [known(one, "api"), known(&two, "api")]);
+
+    assert_done(&give_back(one, house.app(), &first).await);
+    two.app.reload().await.expect("a database");
+
+    for (server, before) in [one, &two].into_iter().zip(&before) {
+        assert!(!is_active(server, house.api(), &first).await);
+        assert!(Arc::ptr_eq(&known(server, "api"), before), "nobody else was read");
+    }
+    assert_eq!(known(one, "app").status_index, known(&two, "app").status_index);
+    for issuer in [one, &two] {
+        let next = own(issuer).await;
+        assert!(is_active(one, house.api(), &next).await && is_active(&two, house.api(), &next).await);
+    }
+    two.stop().await;
+    house.server.stop().await;
+}
+
+/// As when the database goes away between the commit and the reading of what was committed.
+async fn what_was_ended_is_so_here_also_if_it_cannot_be_read_again(database: TestDatabase) {
+    let house = House::open(&database).await;
+    let server = &house.server;
+    let login = server.login(house.app(), "alice").await;
+    let machine = server.token_as(house.app(), &[("grant_type", "client_credentials")]).await;
+    let db = open(&database).await;
+    let unreadable =
+        "insert into revocations (status_index, revision, expires_at) values (-1, 1000000, 4102444800)";
+    meddle(&db, &[unreadable]).await;
+
+    for given in [login.text("access_token"), machine.text("access_token")] {
+        assert_done(&give_back(server, house.app(), &given).await);
+
+        server.app.reload().await.expect_err("something that cannot be read");
+        assert!(!is_active(server, house.api(), &given).await);
+    }
+    let next = server.token_as(house.app(), &[("grant_type", "client_credentials")]).await;
+    assert!(is_active(server, house.api(), &next.text("access_token")).await, "and no other");
+    db.close().await;
     house.server.stop().await;
 }

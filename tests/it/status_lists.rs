@@ -2,13 +2,17 @@
 //! is in the list within the second, the list is what an independent decoder makes of it, and polling it costs little.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::join;
+use futures_util::poll;
 use grantd::app::clients::Switch;
 use grantd::app::sessions::Sessions;
 use grantd::model::id::FamilyId;
 use grantd::model::key::{KeyState, Kid};
+use grantd::model::secret::PlainSecret;
 use grantd::model::session::{Family, RevocationReason};
 use grantd::model::status::StatusIndex;
 use grantd::model::time::Ttl;
@@ -33,6 +37,7 @@ trials! {
         an_independent_decoder_reads_ten_thousand_revocations_bit_by_bit,
         a_list_is_a_signed_jwt_of_its_own_type_that_everybody_may_read,
         a_list_is_no_access_token,
+        a_list_is_built_beside_the_requests_and_once_for_all_of_them,
         a_list_is_signed_anew_for_a_change_of_its_own_or_when_half_its_time_is_over_and_not_else,
         a_list_whose_key_was_retired_is_signed_by_the_next_at_once,
         the_short_way_to_a_list_gives_what_its_route_would,
@@ -86,6 +91,31 @@ async fn who_was_switched_off_is_in_the_list_by_the_poll_alone(database: TestDat
 
     until("the bit", async || is_set(&server.get(&path).await, idx)).await;
     assert!(!is_set(&server.get(&other_path).await, other));
+    server.stop().await;
+}
+
+async fn a_list_is_built_beside_the_requests_and_once_for_all_of_them(database: TestDatabase) {
+    let (server, secret) = TestServer::furnished(&database, &[]).await;
+    let (app, client) = (&server.app, ("app", secret.as_str()));
+    let list = || Box::pin(app.status_list(0));
+
+    for _ in 0..2 {
+        let (mut one, mut two) = (list(), list());
+        assert!(poll!(&mut one).is_pending() && poll!(&mut two).is_pending(), "no worker computes it");
+        // Its reader has hung up, and it is built all the same.
+        drop(one);
+        let (two, three) = join(two, list()).await;
+        let (two, three) = (two.expect("a list"), three.expect("a list"));
+        assert!(Arc::ptr_eq(&two, &three), "another signature would be another text");
+        let at_hand = app.status_list_at_hand(0).expect("a list").expect("built");
+        assert!(Arc::ptr_eq(&at_hand, &two));
+
+        let login = server.login(client, "alice").await;
+        assert_eq!(status(&login).0, "/status/0");
+        let token = PlainSecret::new(login.text("refresh_token"));
+        app.revoke_token(&token).await.expect("revoked");
+        app.reload().await.expect("readable");
+    }
     server.stop().await;
 }
 

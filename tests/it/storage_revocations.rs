@@ -27,6 +27,7 @@ trials! {
     both: [
         ending_sessions_revokes_their_tokens_and_no_other,
         a_client_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_another_index,
+        the_index_of_a_client_is_renewed_once_and_nothing_else_is_said_to_have_changed,
         no_index_is_ever_had_by_two,
         indexes_are_handed_out_once_until_there_are_none,
         a_reader_of_deltas_misses_nothing_that_many_writers_revoke,
@@ -156,6 +157,27 @@ async fn a_client_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_ano
     // And the next one likewise.
     assert!(write!(db, clients::cut_off(&app.id, status_index(72), at(1600))).expect("cut off"));
     assert!(all(&db).await.contains(&70));
+    db.close().await;
+}
+
+async fn the_index_of_a_client_is_renewed_once_and_nothing_else_is_said_to_have_changed(
+    database: TestDatabase,
+) {
+    let db = with(&database, &[]).await;
+    let (app, nobody) = (client("app"), "nobody".parse().expect("an id"));
+    let (seen, clients_seen) = (revision(&db).await, revisions::read(&db).await.expect("readable").clients);
+    let renew = async |id, old, fresh| {
+        write!(db, clients::renew_status_index(id, (old, status_index(fresh)), at(1500))).expect("an answer")
+    };
+
+    assert!(renew(&app.id, app.status_index, 70).await);
+    assert!(!renew(&app.id, app.status_index, 71).await, "it has another one now");
+    assert!(!renew(&nobody, app.status_index, 72).await);
+
+    assert_eq!(after(&db, seen).await, [app.status_index.as_u64()]);
+    let index = async |id| clients::find_status_index(&db, id).await.expect("readable");
+    assert_eq!((index(&app.id).await, index(&nobody).await), (Some(status_index(70)), None));
+    assert_eq!(revisions::read(&db).await.expect("readable").clients, clients_seen);
     db.close().await;
 }
 
