@@ -30,8 +30,12 @@ pub const LONGEST_SET: usize = 32 * 1024;
 pub const MOST_KEYS: usize = 16;
 /// Characters of a key id.
 const LONGEST_KID: usize = 256;
-/// RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used"; more than 8192 would only cost us time.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+/// RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used". A check takes four times as long for twice the bits,
+/// and strangers bring keys of their own (RFC 9449 §4.2).
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+/// 65537, which everybody uses: FIPS 186-5 §A.1.1 allows nothing below 2^16, where forgeries of sloppy padding begin, and
+/// what is longer costs us time.
+const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
 
 /// Members that only a private key (RFC 7518 §6.2.2, §6.3.2, RFC 8037 §2) or a symmetric one (§6.4) has.
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
@@ -46,11 +50,11 @@ pub enum PublicKey {
         /// Its second coordinate, big-endian.
         y: [u8; 32],
     },
-    /// RSA with 2048 to 8192 bits.
+    /// RSA with 2048 to 4096 bits.
     Rsa {
         /// The modulus, big-endian, without leading zeros.
         n: Vec<u8>,
-        /// The exponent, big-endian, without leading zeros.
+        /// The exponent 65537, big-endian, without leading zeros.
         e: Vec<u8>,
     },
     /// An Ed25519 key, if it is one.
@@ -77,8 +81,13 @@ pub enum InvalidJwk {
     #[error("its member '{0}' is missing or malformed (RFC 7518 §6, RFC 8037 §2)")]
     Member(&'static str),
     /// Too small to be safe, or too large to be checked for strangers.
-    #[error("it is an RSA key of {0} bits: use 2048 to 8192 (RFC 7518 §3.3)")]
+    #[error("it is an RSA key of {0} bits: use 2048 to 4096 (RFC 7518 §3.3)")]
     RsaSize(usize),
+    /// Unsafe, or slow to check for strangers.
+    #[error(
+        "it is an RSA key whose exponent is not 65537: make one with that exponent, as all tools do by default"
+    )]
+    RsaExponent,
     /// A key of a kind, curve, algorithm or use that signs nothing here.
     #[error(
         "it cannot be used here: ES256 (EC, P-256), EdDSA (OKP, Ed25519), RS256 and PS256 (RSA) are taken, with `use` \"sig\" and `key_ops` \"verify\" where they are named"
@@ -209,18 +218,20 @@ fn rsa(n: Vec<u8>, e: Vec<u8>) -> Result<PublicKey, InvalidJwk> {
     };
     let bits = n.len() * 8 - first(&n, "n")?.leading_zeros() as usize;
     first(&e, "e")?;
-    // An even modulus or exponent is no key, an exponent of 1 signs nothing, and a long one costs us time.
-    let odd = |bytes: &[u8]| bytes.last().is_some_and(|last| last % 2 == 1);
     if !RSA_BITS.contains(&bits) {
         return Err(InvalidJwk::RsaSize(bits));
     }
-    if !odd(&e) || e == [1] || e.len() > 4 {
-        return Err(InvalidJwk::Member("e"));
+    if e != RSA_EXPONENT {
+        return Err(InvalidJwk::RsaExponent);
     }
-    if odd(&n) { Ok(PublicKey::Rsa { n, e }) } else { Err(InvalidJwk::Member("n")) }
+    // An even modulus is no key.
+    match n.last() {
+        Some(last) if last % 2 == 1 => Ok(PublicKey::Rsa { n, e }),
+        _ => Err(InvalidJwk::Member("n")),
+    }
 }
 
-/// The public keys of a client: at least one, and no two of one name.
+/// The public keys of a client: no two of one name, and at least one when they are registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwkSet(Vec<PublicJwk>);
 
@@ -263,6 +274,17 @@ impl JwkSet {
     /// Reads a JWK Set. Keys that cannot be used here are left out (RFC 7517 §5), but what is secret, small or malformed
     /// is a mistake that somebody must hear of.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidJwkSet> {
+        let set = Self::read(json, |why| matches!(why, InvalidJwk::Unusable))?;
+        if set.0.is_empty() { Err(InvalidJwkSet::NoneUsable) } else { Ok(set) }
+    }
+
+    /// Reads a set as [`JwkSet::to_json`] wrote it, maybe long ago: RSA keys that were taken then and are not any more are
+    /// left out, though it be all of them.
+    pub fn parse_stored(json: &[u8]) -> Result<Self, InvalidJwkSet> {
+        Self::read(json, |why| matches!(why, InvalidJwk::RsaSize(_) | InvalidJwk::RsaExponent))
+    }
+
+    fn read(json: &[u8], is_left_out: fn(&InvalidJwk) -> bool) -> Result<Self, InvalidJwkSet> {
         if json.len() > LONGEST_SET {
             return Err(InvalidJwkSet::TooLong);
         }
@@ -272,7 +294,7 @@ impl JwkSet {
         for (index, jwk) in listed.iter().enumerate() {
             let jwk = match PublicJwk::parse(jwk.as_object().ok_or(InvalidJwkSet::NoKeys)?) {
                 Ok(jwk) => jwk,
-                Err(InvalidJwk::Unusable) => continue,
+                Err(why) if is_left_out(&why) => continue,
                 Err(why) => return Err(InvalidJwkSet::Key { number: index + 1, why }),
             };
             if jwk.kid().is_some_and(|kid| keys.iter().any(|known| known.kid() == Some(kid))) {
@@ -280,11 +302,7 @@ impl JwkSet {
             }
             keys.push(jwk);
         }
-        match keys.len() {
-            0 => Err(InvalidJwkSet::NoneUsable),
-            1..=MOST_KEYS => Ok(Self(keys)),
-            _ => Err(InvalidJwkSet::TooMany),
-        }
+        if keys.len() > MOST_KEYS { Err(InvalidJwkSet::TooMany) } else { Ok(Self(keys)) }
     }
 
     /// The keys, in their order.
@@ -292,7 +310,7 @@ impl JwkSet {
         &self.0
     }
 
-    /// The set with what grantd knows of each key, as it is stored: [`JwkSet::parse`] reads it back.
+    /// The set with what grantd knows of each key, as it is stored: [`JwkSet::parse_stored`] reads it back.
     pub fn to_json(&self) -> String {
         json!({"keys": self.0.iter().map(PublicJwk::to_value).collect::<Vec<_>>()}).to_string()
     }

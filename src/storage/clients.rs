@@ -306,7 +306,7 @@ impl ClientRow {
                 status: self.without_status == 0,
                 jwks: self
                     .jwks
-                    .map(|set| JwkSet::parse(set.as_bytes()))
+                    .map(|set| JwkSet::parse_stored(set.as_bytes()))
                     .transpose()
                     .map_err(StorageError::corrupt)?,
                 dpop_bound: self.dpop_bound != 0,
