@@ -51,6 +51,7 @@ impl App {
         self.reload_revocations(now.revocations).await?;
         let without_keys = Revisions { keys: seen.keys, ..now };
         if now.clients != seen.clients {
+            self.status_indexes.number_clients(&self.db).await?;
             self.directory.store(Arc::new(Directory::load(&self.db, without_keys).await?));
         } else {
             if now.revocations != seen.revocations {

@@ -64,7 +64,9 @@ pub(super) fn issue(app: &App, issue: Issue<'_>) -> Result<TokenResponse, TokenE
                 roles: &user.roles,
                 auth_time: Some(family.auth_time),
             };
-            (Subject::User(claims), None, family.status_index, Some(family.expires_at))
+            let without = || TokenError::Unavailable("the session has no status index yet".into());
+            let status_index = family.status_index.ok_or_else(without)?;
+            (Subject::User(claims), None, status_index, Some(family.expires_at))
         }
         OnBehalfOf::Exchanged(token, actor) => {
             actors.extend(token.actor_indexes.iter().copied().chain([client.status_index]));

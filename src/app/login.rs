@@ -265,7 +265,7 @@ fn begin_family(
         auth_time: now,
         rotated_at: now,
         expires_at: now.plus(ttl),
-        status_index,
+        status_index: Some(status_index),
         revoked: None,
     }
 }

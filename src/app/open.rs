@@ -130,6 +130,8 @@ impl App {
         let db = open_database(&parts.location, parts.max_connections, parts.migrate).await?;
         let key = root_key(&db, &parts.key, parts.clock.now()).await?;
 
+        let status_indexes = StatusIndexes::new(&key.derive(Purpose::StatusIndexes));
+        status_indexes.number_clients(&db).await?;
         let revisions = revisions::read(&db).await?;
         let app = Arc::new(Self {
             sealer: Sealer::new(&key),
@@ -146,7 +148,7 @@ impl App {
             ring: ArcSwap::from_pointee(KeyRing::new(Vec::new())),
             revocations: ArcSwap::from_pointee(Revocations::load(&db, revisions.revocations).await?),
             status_lists: StatusLists::default(),
-            status_indexes: StatusIndexes::new(&key.derive(Purpose::StatusIndexes)),
+            status_indexes,
             known_families: KnownFamilies::default(),
             verified_tokens: Lately::default(),
             rotations: Rotations::default(),

@@ -96,6 +96,10 @@ pub(super) async fn refresh(
         let Owned { family, user, users_revision } = &*owned;
         tracing::Span::current().record("user_id", user.id.to_string());
 
+        if family.status_index.is_none() && !matches!(decision, Decision::EndFamily) {
+            app.status_indexes.number_family(&app.db, family.id).await?;
+            continue;
+        }
         // Once for all rounds, and only for what is going to be granted.
         if !matches!(decision, Decision::EndFamily)
             && let Some(proof) = unused.take()

@@ -168,14 +168,13 @@ impl App {
     }
 
     /// Knows what was just revoked here, also if the database has gone away since, and whatever else was revoked.
-    pub(super) async fn learn_what_was_revoked(&self, status_index: StatusIndex) {
+    pub(super) async fn learn_what_was_revoked(&self, status_index: Option<StatusIndex>) {
         // As long as the row stays or longer; what is read of it takes this one's place.
         let expires_at = self.clock.now().plus(KEEP_ENDED).plus(self.longest_access_ttl());
-        let own = [Revocation { status_index, expires_at }];
-        self.revocations.rcu(|known| match known.is_revoked(status_index) {
-            true => Arc::clone(known),
-            false => Arc::new(Revocations::clone(known).with(&own, known.seen)),
-        });
+        if let Some(status_index) = status_index.filter(|index| !self.revocations.load().is_revoked(*index)) {
+            let own = [Revocation { status_index, expires_at }];
+            self.revocations.rcu(|known| Revocations::clone(known).with(&own, known.seen));
+        }
         if let Err(cause) = self.reload().await {
             tracing::warn!(%cause, "what others have just revoked will be known when the database can be read again");
         }

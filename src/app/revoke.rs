@@ -80,7 +80,7 @@ async fn end(app: &App, client: &Client, token: &str) -> Result<(), TokenError> 
         Some(user) => {
             tracing::Span::current().record("user_id", user.to_string());
             match families::find_by_status_index(&app.db, live.status_index).await? {
-                Some(family) => end_session(app, client, (family, live.status_index)).await,
+                Some(family) => end_session(app, client, (family, Some(live.status_index))).await,
                 // Deleted with its user or its client, which revoked it.
                 None => Ok(()),
             }
@@ -113,7 +113,7 @@ async fn end_by_refresh_token(
 async fn end_session(
     app: &App,
     client: &Client,
-    (id, index): (FamilyId, StatusIndex),
+    (id, index): (FamilyId, Option<StatusIndex>),
 ) -> Result<(), TokenError> {
     let actor = Actor::Client(client.id.clone());
     let ended: Result<_, TokenError> = app.end_session(id, RevocationReason::Client, &actor).await;
@@ -132,6 +132,6 @@ async fn end_own_tokens(app: &App, client: &Client, index: StatusIndex) -> Resul
     }
     let ended: Result<_, TokenError> = app.end_client_tokens(index, client.id.clone(), &actor).await;
     ended?;
-    app.learn_what_was_revoked(index).await;
+    app.learn_what_was_revoked(Some(index)).await;
     Ok(())
 }

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use tokio::sync::Mutex;
 
+use crate::model::id::FamilyId;
 use crate::model::status::StatusIndex;
 use crate::protocol::status_order::StatusOrder;
-use crate::storage::{Db, StorageError, Tx, revisions};
+use crate::storage::{Db, StorageError, Tx, clients, families, revisions};
 
 /// How many are taken at once. A list has a thousand blocks.
 const BLOCK: u32 = 1024;
@@ -35,6 +36,27 @@ impl StatusIndexes {
         }
         let number = left.next().ok_or_else(used_up)?;
         self.order.place(number).ok_or_else(used_up)
+    }
+
+    /// Gives one to a family that has none.
+    pub(super) async fn number_family(&self, db: &Db, id: FamilyId) -> Result<(), StorageError> {
+        let fresh = self.next(db).await?;
+        let mut tx = db.begin().await?;
+        // Of two who do so at once one does.
+        families::number(&mut tx, id, fresh).await?;
+        tx.commit().await
+    }
+
+    /// Gives one to each client that has none: those that a server of a version without indexes has registered beside one
+    /// that had migrated the database.
+    pub(super) async fn number_clients(&self, db: &Db) -> Result<(), StorageError> {
+        for id in clients::unnumbered(db).await? {
+            let fresh = self.next(db).await?;
+            let mut tx = db.begin().await?;
+            clients::number(&mut tx, &id, fresh).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// So many that nobody has, for a transaction that wants them.

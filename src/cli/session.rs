@@ -208,7 +208,7 @@ mod tests {
             auth_time: at(0),
             rotated_at: at(1),
             expires_at: at(9),
-            status_index: StatusIndex::new(0).expect("there"),
+            status_index: StatusIndex::new(0),
             revoked: Some((at(2), RevocationReason::Reuse)),
         };
         let row = SessionRow { family, username: None, idle_at: at(5) };

@@ -85,8 +85,9 @@ pub struct Family {
     pub rotated_at: Timestamp,
     /// When the family ends, used or not.
     pub expires_at: Timestamp,
-    /// What all of its tokens carry, to be revoked by.
-    pub status_index: StatusIndex,
+    /// What all of its tokens carry, to be revoked by. `None` where a server of a version without indexes began it, beside
+    /// one that had migrated the database: then it gets one before its next token.
+    pub status_index: Option<StatusIndex>,
     /// Since when and why it is ended.
     pub revoked: Option<(Timestamp, RevocationReason)>,
 }

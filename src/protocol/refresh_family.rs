@@ -155,7 +155,7 @@ mod tests {
             auth_time: Timestamp::from_secs(0),
             rotated_at: Timestamp::from_secs(1000),
             expires_at: Timestamp::from_secs(5000),
-            status_index: StatusIndex::new(0).expect("there"),
+            status_index: StatusIndex::new(0),
             revoked: None,
         }
     }

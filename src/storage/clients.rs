@@ -263,6 +263,24 @@ pub async fn find_status_index(
     found.map(|(index,)| status_index(index)).transpose()
 }
 
+/// Clients without an index, by id.
+pub async fn unnumbered(on: impl Into<Conn<'_>>) -> Result<Vec<ClientId>, StorageError> {
+    let found: Vec<(String,)> =
+        rows!(on, (String,), "select id from clients where status_index is null order by id");
+    found.iter().map(|(id,)| parse(id)).collect()
+}
+
+/// Gives a client that has no status index this one; `false` if it has one, or there is none.
+pub async fn number(tx: &mut Tx, id: &ClientId, fresh: StatusIndex) -> Result<bool, StorageError> {
+    let changed = execute!(
+        tx,
+        "update clients set status_index = $2 where id = $1 and status_index is null",
+        id.as_str(),
+        stored(fresh)
+    );
+    Ok(changed == 1)
+}
+
 /// Switches a client off; `false` if there is none. [`cut_off`] does the rest.
 pub async fn disable(tx: &mut Tx, id: &ClientId, at: Timestamp) -> Result<bool, StorageError> {
     bump(tx, Subject::Clients).await?;

@@ -202,7 +202,7 @@ pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> 
         family.auth_time.as_secs(),
         family.rotated_at.as_millis(),
         family.expires_at.as_secs(),
-        stored(family.status_index),
+        family.status_index.map(stored),
         family.jkt.as_deref(),
     );
     if inserted != 1 || tx.is_the_only_one() {
@@ -217,6 +217,17 @@ pub async fn insert(tx: &mut Tx, family: &Family) -> Result<bool, StorageError> 
         family.client_id.as_str()
     );
     Ok(enabled == Some((1,)))
+}
+
+/// Gives a family that has no status index this one; `false` if it has one, or there is none.
+pub async fn number(tx: &mut Tx, id: FamilyId, fresh: StatusIndex) -> Result<bool, StorageError> {
+    let changed = execute!(
+        tx,
+        "update families set status_index = $2 where id = $1 and status_index is null",
+        id.to_string(),
+        stored(fresh)
+    );
+    Ok(changed == 1)
 }
 
 /// What becomes of a family whose live token is redeemed.
@@ -486,7 +497,7 @@ impl FamilyRow {
             auth_time: Timestamp::from_secs(self.auth_time),
             rotated_at: Timestamp::from_millis(self.rotated_at_ms),
             expires_at: Timestamp::from_secs(self.expires_at),
-            status_index: status_index(self.status_index)?,
+            status_index: self.status_index.map(|index| status_index(Some(index))).transpose()?,
             revoked,
         })
     }

@@ -17,7 +17,9 @@ use grantd::protocol::token_id::status_index_of;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::audit::meddle;
 use crate::outage::until;
+use crate::storage::open;
 use crate::support::database::TestDatabase;
 use crate::support::relay::Relay;
 use crate::support::runner::trials;
@@ -36,6 +38,7 @@ trials! {
         what_is_over_is_forgotten_in_memory_and_in_the_database,
         a_session_whose_token_may_live_is_kept_to_be_ended,
         an_inspection_says_that_a_token_is_revoked,
+        what_a_server_without_indexes_begins_beside_us_gets_an_index_at_its_next_use,
     ],
     postgres: [
         what_one_instance_revokes_the_other_learns_by_itself,
@@ -130,7 +133,7 @@ async fn whatever_ends_a_session_revokes_its_tokens_and_no_other(database: TestD
             4 => {
                 let sessions =
                     operator.list_sessions(&Sessions::OfClient(client.clone())).await.expect("listed");
-                let newest = sessions.iter().find(|row| row.family.status_index == index(&login));
+                let newest = sessions.iter().find(|row| row.family.status_index == Some(index(&login)));
                 let one = Sessions::One(newest.expect("there").family.id);
                 operator.revoke_sessions(&one).await.expect("ended");
             }
@@ -328,7 +331,7 @@ async fn what_was_revoked_while_the_database_was_away_is_learned_when_it_is_back
         (one.login(("app", &secret), "alice").await, one.login(("app", &secret), "alice").await);
     let sessions = one.app.list_sessions(&Sessions::All).await.expect("listed");
     let end = async |login: &Answer| {
-        let row = sessions.iter().find(|row| row.family.status_index == index(login)).expect("there");
+        let row = sessions.iter().find(|row| row.family.status_index == Some(index(login))).expect("there");
         one.app.revoke_sessions(&Sessions::One(row.family.id)).await.expect("ended");
     };
     let knows = |app: &Arc<App>, login: &Answer| app.revocations().is_revoked(index(login));
@@ -345,4 +348,34 @@ async fn what_was_revoked_while_the_database_was_away_is_learned_when_it_is_back
     assert!(knows(&two.app, &first));
     one.stop().await;
     two.stop().await;
+}
+
+/// As a server leaves it that still runs when a newer one migrates the database.
+async fn what_a_server_without_indexes_begins_beside_us_gets_an_index_at_its_next_use(
+    database: TestDatabase,
+) {
+    let (server, secret) = TestServer::furnished(&database, &[]).await;
+    let app = ("app", secret.as_str());
+    let login = server.login(app, "alice").await;
+    let db = open(&database).await;
+    let statements = [
+        "update families set status_index = null",
+        "update clients set status_index = null",
+        "update revisions set value = value + 1 where subject = 'clients'",
+    ];
+    meddle(&db, &statements).await;
+    server.app.list_sessions(&Sessions::All).await.expect("readable");
+
+    server.app.reload().await.expect("readable");
+    let own = index(&client_credentials(&server, &secret).await);
+    let refreshed = server.refresh(app, &login.text("refresh_token")).await;
+    let next = server.refresh(app, &refreshed.text("refresh_token")).await;
+
+    assert_eq!(index(&next), index(&refreshed));
+    assert_ne!(index(&refreshed), index(&login));
+    assert_ne!(own, index(&refreshed));
+    server.app.revoke_sessions(&Sessions::All).await.expect("ended");
+    assert!(is_revoked(&server.app, index(&next)).await && is_revoked(&server.app, own).await);
+    db.close().await;
+    server.stop().await;
 }

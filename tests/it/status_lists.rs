@@ -136,7 +136,8 @@ async fn an_independent_decoder_reads_ten_thousand_revocations_bit_by_bit(databa
     for (number, place) in (0u128..).zip(&chosen) {
         let id = FamilyId::from_random(number.to_be_bytes());
         let status_index = StatusIndex::new((1 << 20) + place).expect("there");
-        let family = Family { id, user_id: alice.id, status_index, ..family(1, "app", 1) };
+        let family =
+            Family { id, user_id: alice.id, status_index: Some(status_index), ..family(1, "app", 1) };
         let expires_at = server.clock.now().plus(Ttl::from_secs(3600));
         assert!(families::insert(&mut tx, &Family { expires_at, ..family }).await.expect("inserted"));
         if number % 2 == 1 {

@@ -15,6 +15,7 @@ use grantd::storage::{Db, StorageError, clients, families, migrate, revisions, r
 use sqlx::AssertSqlSafe;
 use tokio::task::JoinSet;
 
+use crate::audit::meddle;
 use crate::storage::{at, client, open, status_index, user_id, write};
 use crate::storage_families::{family, family_id, with};
 use crate::storage_keys::{ES256, active};
@@ -28,6 +29,7 @@ trials! {
         ending_sessions_revokes_their_tokens_and_no_other,
         a_client_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_another_index,
         the_index_of_a_client_is_renewed_once_and_nothing_else_is_said_to_have_changed,
+        what_has_no_index_reads_and_gets_one_once,
         no_index_is_ever_had_by_two,
         indexes_are_handed_out_once_until_there_are_none,
         a_reader_of_deltas_misses_nothing_that_many_writers_revoke,
@@ -73,7 +75,7 @@ async fn sessions_and_clients_of_an_older_version_get_indexes_of_their_own(datab
     let sessions = families::list(&db, Which::All, at(0)).await.expect("readable");
     let of_clients = clients.iter().map(|client| client.status_index.as_u64());
     let indexes: BTreeSet<_> =
-        of_clients.chain(sessions.iter().map(|family| family.status_index.as_u64())).collect();
+        of_clients.chain(sessions.iter().filter_map(|family| Some(family.status_index?.as_u64()))).collect();
     assert_eq!(indexes, (0..4).collect());
     assert!(clients.iter().all(|client| client.registration.status));
     // What follows is scattered over a list in which nothing is.
@@ -181,13 +183,36 @@ async fn the_index_of_a_client_is_renewed_once_and_nothing_else_is_said_to_have_
     db.close().await;
 }
 
+async fn what_has_no_index_reads_and_gets_one_once(database: TestDatabase) {
+    let db = with(&database, &[Family { status_index: None, ..family(1, "app", 1) }]).await;
+    let app = client("app").id;
+    meddle(&db, &["update clients set status_index = null where id = 'app'"]).await;
+
+    let unnumbered = async || clients::unnumbered(&db).await.expect("readable");
+    assert_eq!(unnumbered().await, [app.clone()]);
+    assert!(write!(db, clients::number(&app, status_index(70))).expect("numbered"));
+    assert!(!write!(db, clients::number(&app, status_index(71))).expect("an answer"), "it has one");
+    assert!(unnumbered().await.is_empty());
+
+    let index =
+        async || families::find(&db, family_id(1)).await.expect("readable").expect("there").status_index;
+    assert_eq!(index().await, None);
+    assert!(write!(db, families::number(family_id(1), status_index(72))).expect("numbered"));
+    assert!(!write!(db, families::number(family_id(1), status_index(73))).expect("an answer"), "it has one");
+    assert!(!write!(db, families::number(family_id(2), status_index(74))).expect("nobody"));
+    assert_eq!(index().await, Some(status_index(72)));
+    let found = clients::find_status_index(&db, &app).await.expect("readable");
+    assert_eq!(found, Some(status_index(70)));
+    db.close().await;
+}
+
 async fn no_index_is_ever_had_by_two(database: TestDatabase) {
     let db = with(&database, &[family(1, "app", 1)]).await;
 
     let whose =
         async |number| families::find_by_status_index(&db, status_index(number)).await.expect("readable");
     assert_eq!((whose(1).await, whose(2).await), (Some(family_id(1)), None));
-    let second = Family { status_index: status_index(1), ..family(2, "app", 1) };
+    let second = Family { status_index: Some(status_index(1)), ..family(2, "app", 1) };
     let refused = write!(db, families::insert(&second));
     assert!(matches!(refused, Err(StorageError::AlreadyExists)), "{refused:?}");
     let web = client("web").id;
