@@ -1,7 +1,7 @@
 //! Which kind of answer a caller prefers: RFC 9110 §12.5.1. Must not know what the kinds are for.
 
 use actix_web::HttpRequest;
-use actix_web::http::header::ACCEPT;
+use actix_web::http::header::{ACCEPT, HeaderMap};
 
 /// How much a caller wants a media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +16,12 @@ impl Wish {
     /// What `request` wishes of `media`, such as `text/html`. A caller that says nothing takes everything, and one
     /// whose wishes cannot be read as well.
     pub(super) fn of(request: &HttpRequest, media: &str) -> Self {
-        let lines = request.headers().get_all(ACCEPT).map(|line| line.to_str().unwrap_or_default());
+        Self::among(request.headers(), media)
+    }
+
+    /// The same of a request of which only the headers are there.
+    pub(super) fn among(headers: &HeaderMap, media: &str) -> Self {
+        let lines = headers.get_all(ACCEPT).map(|line| line.to_str().unwrap_or_default());
         Self::read(lines, media)
     }
 

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::app::status_lists::{NoStatusList, StatusDocument};
 use crate::protocol::status_list::STATUS_LIST_MEDIA_TYPE;
 
+use super::accept::Wish;
 use super::fallback;
 use super::root_span::record_cause;
 use super::state::HttpState;
@@ -209,19 +210,7 @@ fn list_number(text: &str) -> Option<u32> {
 
 /// §8.1: who names media types and not this one wants CWT. Who names none knows what there is.
 fn takes_status_list_jwt(headers: &HeaderMap) -> bool {
-    let mut named = headers.get_all(ACCEPT).peekable();
-    named.peek().is_none() || named.filter_map(|accept| accept.to_str().ok()).any(accepts_status_list_jwt)
-}
-
-fn accepts_status_list_jwt(accept: &str) -> bool {
-    accept.split(',').any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default();
-        let fits = ["*/*", "application/*", STATUS_LIST_MEDIA_TYPE, ""]
-            .iter()
-            .any(|known| media.eq_ignore_ascii_case(known));
-        fits && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
+    !headers.contains_key(ACCEPT) || Wish::among(headers, STATUS_LIST_MEDIA_TYPE).quality > 0
 }
 
 /// RFC 9110 §13.1.2: weak comparison, `*` matches.

@@ -332,9 +332,14 @@ async fn what_is_asked_for_and_not_kept_is_refused(database: TestDatabase) {
     }
     let both = "application/statuslist+cwt, Application/StatusList+JWT";
     assert_eq!(asked(both).await.status, 200);
-    for accept in
-        ["application/statuslist+cwt", "application/json", "*/*;q=0", "application/statuslist+jwt;q=0"]
-    {
+    for accept in [
+        "application/statuslist+cwt",
+        "application/json",
+        "*/*;q=0",
+        "application/statuslist+jwt;q=0",
+        "*/*, application/statuslist+jwt;q=0",
+        "application/statuslist+jwt; Q=0.0, application/*",
+    ] {
         assert_eq!(asked(accept).await.refusal(), (406, "not_acceptable".into()), "{accept}");
     }
     for query in ["time=1686925000", "x=1&time=0", "time"] {
