@@ -5,31 +5,17 @@ use std::fmt;
 
 use aws_lc_rs::hkdf;
 use base64::Engine as _;
-use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// The length of an encryption key in bytes.
-pub const LENGTH: usize = 32;
+pub use crate::model::encryption_key::{InvalidEncryptionKey, LENGTH};
+
+use crate::model::encryption_key::read;
 
 /// The 32 bytes that open a database. Wiped from memory when dropped.
 #[derive(Clone)]
 pub struct EncryptionKey(Zeroizing<[u8; LENGTH]>);
-
-/// Why a text is not an encryption key. Never repeats the text: it may be a mistyped key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidEncryptionKey {
-    /// Not base64, or not of 32 bytes.
-    #[error("the encryption key is not 32 bytes in base64: make one with `openssl rand -base64 32`")]
-    Malformed,
-    /// A placeholder that somebody forgot to replace.
-    #[error(
-        "the encryption key repeats too few different bytes to be random, so it can be guessed: make one with `openssl rand -base64 32`"
-    )]
-    NotRandom,
-}
 
 impl EncryptionKey {
     /// Takes bytes that came from the random source.
@@ -37,31 +23,12 @@ impl EncryptionKey {
         Self(Zeroizing::new(bytes))
     }
 
-    /// Reads a key in the standard or the URL-safe alphabet, padded or not; white space around it is
-    /// ignored, because `openssl` and editors end their output with a newline.
+    /// Reads a key as [`read`] does.
     ///
     /// # Errors
     /// If the text is not base64 of exactly 32 bytes, or is evidently a placeholder.
     pub fn from_base64(text: &str) -> Result<Self, InvalidEncryptionKey> {
-        let text = text.trim_ascii();
-        let alphabet = if text.contains(['-', '_']) { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
-        let either_padding =
-            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-        let engine = GeneralPurpose::new(alphabet, either_padding);
-
-        // One byte more than fits, so that a longer text is seen as such; never a heap copy of the key.
-        let mut buffer = Zeroizing::new([0u8; LENGTH + 1]);
-        if engine.decode_slice(text, buffer.as_mut_slice()) != Ok(LENGTH) {
-            return Err(InvalidEncryptionKey::Malformed);
-        }
-        let mut key = Self(Zeroizing::new([0u8; LENGTH]));
-        key.0.copy_from_slice(&buffer[..LENGTH]);
-
-        // 32 random bytes hold fewer than 16 different ones less than once in 10^16 keys.
-        if key.distinct_bytes() < 16 {
-            return Err(InvalidEncryptionKey::NotRandom);
-        }
-        Ok(key)
+        read(text).map(Self)
     }
 
     /// The key as `openssl rand -base64 32` would print it.
@@ -86,14 +53,6 @@ impl EncryptionKey {
     /// Whether `fingerprint` is this key's, in a time that does not depend on where they differ.
     pub fn has_fingerprint(&self, fingerprint: &[u8]) -> bool {
         self.fingerprint().ct_eq(fingerprint).into()
-    }
-
-    fn distinct_bytes(&self) -> usize {
-        let mut seen = Zeroizing::new([false; 256]);
-        for byte in self.0.iter() {
-            seen[usize::from(*byte)] = true;
-        }
-        seen.iter().filter(|seen| **seen).count()
     }
 }
 

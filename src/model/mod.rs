@@ -6,6 +6,7 @@ pub mod api_key;
 pub mod audit;
 pub mod client;
 pub mod declared;
+pub mod encryption_key;
 pub mod id;
 pub mod json;
 pub mod jwk;

@@ -225,7 +225,7 @@ pub struct Keys {
     pub rotate_every: Ttl,
     /// How long a key is published before it signs; at least a second.
     pub publish_before: Ttl,
-    /// 32 bytes in base64, standard alphabet, with or without padding; `None` only on SQLite.
+    /// 32 bytes in base64, in the standard or the URL-safe alphabet, with or without padding; `None` only on SQLite.
     pub encryption_key: Option<PlainSecret>,
 }
 
