@@ -140,21 +140,21 @@ macro_rules! run {
 
 /// All rows of a select, each as `$row`.
 macro_rules! rows {
-    ($conn:expr, $row:ty, $sql:literal $(, $bind:expr)* $(,)?) => {
+    ($conn:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::storage::db::run!($conn.into(), sqlx::query_as::<_, $row>($sql), fetch_all, $($bind),*)
     };
 }
 
 /// The one row of a select, if there is one, as `$row`.
 macro_rules! row {
-    ($conn:expr, $row:ty, $sql:literal $(, $bind:expr)* $(,)?) => {
+    ($conn:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::storage::db::run!($conn.into(), sqlx::query_as::<_, $row>($sql), fetch_optional, $($bind),*)
     };
 }
 
 /// Runs a statement inside a transaction; gives the number of rows it changed.
 macro_rules! execute {
-    ($tx:expr, $sql:literal $(, $bind:expr)* $(,)?) => {
+    ($tx:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
         match $tx {
             $crate::storage::db::Tx::Sqlite(on) => {
                 sqlx::query($sql)$(.bind($bind))*.execute(on.connection()).await?.rows_affected()

@@ -123,57 +123,30 @@ pub async fn list(
     which: Which<'_>,
     now: Timestamp,
 ) -> Result<Vec<Family>, StorageError> {
-    // One literal for each, so that each has its index.
+    // One text for each, so that each has its index.
+    macro_rules! listed {
+        ($meant:literal $(, $bind:expr)?) => {
+            rows!(
+                on,
+                FamilyRow,
+                concat!(
+                    "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
+                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
+                    revoked_reason
+                     from families where ",
+                    $meant,
+                    " and expires_at > $1 order by auth_time desc, id"
+                ),
+                now.as_secs() $(, $bind)?
+            )
+        };
+    }
     let families: Vec<FamilyRow> = match which {
-        Which::User(id) => rows!(
-            on,
-            FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
-                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
-                    revoked_reason
-             from families where user_id = $2 and expires_at > $1 order by auth_time desc, id",
-            now.as_secs(),
-            id.to_string()
-        ),
-        Which::Client(id) => rows!(
-            on,
-            FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
-                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
-                    revoked_reason
-             from families where client_id = $2 and expires_at > $1 order by auth_time desc, id",
-            now.as_secs(),
-            id.as_str()
-        ),
-        Which::Family(id) => rows!(
-            on,
-            FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
-                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
-                    revoked_reason
-             from families where id = $2 and expires_at > $1 order by auth_time desc, id",
-            now.as_secs(),
-            id.to_string()
-        ),
-        Which::BegunBefore(time) => rows!(
-            on,
-            FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
-                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
-                    revoked_reason
-             from families where auth_time < $2 and expires_at > $1 order by auth_time desc, id",
-            now.as_secs(),
-            second_after(time)
-        ),
-        Which::All => rows!(
-            on,
-            FamilyRow,
-            "select id, client_id, user_id, requested, granted, audience, secret, generation, retries, source, jkt,
-                    strange_generation, strange_in_a_row, auth_time, rotated_at_ms, expires_at, status_index, revoked_at,
-                    revoked_reason
-             from families where expires_at > $1 order by auth_time desc, id",
-            now.as_secs()
-        ),
+        Which::User(id) => listed!("user_id = $2", id.to_string()),
+        Which::Client(id) => listed!("client_id = $2", id.as_str()),
+        Which::Family(id) => listed!("id = $2", id.to_string()),
+        Which::BegunBefore(time) => listed!("auth_time < $2", second_after(time)),
+        Which::All => listed!("true"),
     };
     families.into_iter().map(FamilyRow::into_model).collect()
 }
@@ -320,46 +293,26 @@ pub async fn revoke(
     if !tx.is_the_only_one() {
         lock_in_order(tx, which, now).await?;
     }
+    macro_rules! ended {
+        ($meant:literal $(, $bind:expr)?) => {
+            execute!(
+                &mut *tx,
+                concat!(
+                    "update families set revoked_at = $1, revoked_reason = $2 where ",
+                    $meant,
+                    " and revoked_at is null and expires_at > $1"
+                ),
+                now.as_secs(),
+                reason.as_str() $(, $bind)?
+            )
+        };
+    }
     let ended = match which {
-        Which::User(id) => execute!(
-            &mut *tx,
-            "update families set revoked_at = $1, revoked_reason = $2
-             where user_id = $3 and revoked_at is null and expires_at > $1",
-            now.as_secs(),
-            reason.as_str(),
-            id.to_string()
-        ),
-        Which::Client(id) => execute!(
-            &mut *tx,
-            "update families set revoked_at = $1, revoked_reason = $2
-             where client_id = $3 and revoked_at is null and expires_at > $1",
-            now.as_secs(),
-            reason.as_str(),
-            id.as_str()
-        ),
-        Which::Family(id) => execute!(
-            &mut *tx,
-            "update families set revoked_at = $1, revoked_reason = $2
-             where id = $3 and revoked_at is null and expires_at > $1",
-            now.as_secs(),
-            reason.as_str(),
-            id.to_string()
-        ),
-        Which::BegunBefore(time) => execute!(
-            &mut *tx,
-            "update families set revoked_at = $1, revoked_reason = $2
-             where auth_time < $3 and revoked_at is null and expires_at > $1",
-            now.as_secs(),
-            reason.as_str(),
-            second_after(time)
-        ),
-        Which::All => execute!(
-            &mut *tx,
-            "update families set revoked_at = $1, revoked_reason = $2
-             where revoked_at is null and expires_at > $1",
-            now.as_secs(),
-            reason.as_str()
-        ),
+        Which::User(id) => ended!("user_id = $3", id.to_string()),
+        Which::Client(id) => ended!("client_id = $3", id.as_str()),
+        Which::Family(id) => ended!("id = $3", id.to_string()),
+        Which::BegunBefore(time) => ended!("auth_time < $3", second_after(time)),
+        Which::All => ended!("true"),
     };
     if ended > 0 {
         revoke_tokens(tx, which, now).await?;
@@ -370,62 +323,30 @@ pub async fn revoke(
 /// Revokes the status indexes of the families that are meant and ended at `now`.
 async fn revoke_tokens(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<(), StorageError> {
     // A statement of its own, after the other: it sees every family that the other one has ended.
-    let kept_from = now.plus(KEEP).as_secs();
+    macro_rules! revoked {
+        ($meant:literal $(, $bind:expr)?) => {
+            execute!(
+                tx,
+                concat!(
+                    "insert into revocations (status_index, revision, expires_at)
+                     select status_index, (select value from revisions where subject = 'revocations'),
+                            $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
+                     from families where ",
+                    $meant,
+                    " and revoked_at = $1 and status_index is not null
+                     on conflict (status_index) do nothing"
+                ),
+                now.as_secs(),
+                now.plus(KEEP).as_secs() $(, $bind)?
+            )
+        };
+    }
     match which {
-        Which::User(id) => execute!(
-            tx,
-            "insert into revocations (status_index, revision, expires_at)
-             select status_index, (select value from revisions where subject = 'revocations'),
-                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where user_id = $3 and revoked_at = $1 and status_index is not null
-             on conflict (status_index) do nothing",
-            now.as_secs(),
-            kept_from,
-            id.to_string()
-        ),
-        Which::Client(id) => execute!(
-            tx,
-            "insert into revocations (status_index, revision, expires_at)
-             select status_index, (select value from revisions where subject = 'revocations'),
-                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where client_id = $3 and revoked_at = $1 and status_index is not null
-             on conflict (status_index) do nothing",
-            now.as_secs(),
-            kept_from,
-            id.as_str()
-        ),
-        Which::Family(id) => execute!(
-            tx,
-            "insert into revocations (status_index, revision, expires_at)
-             select status_index, (select value from revisions where subject = 'revocations'),
-                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where id = $3 and revoked_at = $1 and status_index is not null
-             on conflict (status_index) do nothing",
-            now.as_secs(),
-            kept_from,
-            id.to_string()
-        ),
-        Which::BegunBefore(time) => execute!(
-            tx,
-            "insert into revocations (status_index, revision, expires_at)
-             select status_index, (select value from revisions where subject = 'revocations'),
-                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where auth_time < $3 and revoked_at = $1 and status_index is not null
-             on conflict (status_index) do nothing",
-            now.as_secs(),
-            kept_from,
-            second_after(time)
-        ),
-        Which::All => execute!(
-            tx,
-            "insert into revocations (status_index, revision, expires_at)
-             select status_index, (select value from revisions where subject = 'revocations'),
-                    $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-             from families where revoked_at = $1 and status_index is not null
-             on conflict (status_index) do nothing",
-            now.as_secs(),
-            kept_from
-        ),
+        Which::User(id) => revoked!("user_id = $3", id.to_string()),
+        Which::Client(id) => revoked!("client_id = $3", id.as_str()),
+        Which::Family(id) => revoked!("id = $3", id.to_string()),
+        Which::BegunBefore(time) => revoked!("auth_time < $3", second_after(time)),
+        Which::All => revoked!("true"),
     };
     Ok(())
 }

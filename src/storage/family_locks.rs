@@ -14,40 +14,27 @@ use super::families::Which;
 
 /// Locks the families that are meant and not ended yet, in the order of their ids, for a transaction that ends them.
 pub(super) async fn lock_in_order(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<(), StorageError> {
+    macro_rules! locked {
+        ($meant:literal $(, $bind:expr)?) => {
+            row!(
+                tx,
+                (i64,),
+                concat!(
+                    "select count(*) from (select 1 from families where ",
+                    $meant,
+                    " and revoked_at is null and expires_at > $1 order by id for no key update) as locked"
+                ),
+                now.as_secs() $(, $bind)?
+            )
+        };
+    }
     let _how_many: Option<(i64,)> = match which {
         // One cannot be out of order.
         Which::Family(_) => None,
-        Which::User(id) => row!(
-            tx,
-            (i64,),
-            "select count(*) from (select 1 from families where user_id = $2 and revoked_at is null and expires_at > $1
-                                   order by id for no key update) as locked",
-            now.as_secs(),
-            id.to_string()
-        ),
-        Which::Client(id) => row!(
-            tx,
-            (i64,),
-            "select count(*) from (select 1 from families where client_id = $2 and revoked_at is null and expires_at > $1
-                                   order by id for no key update) as locked",
-            now.as_secs(),
-            id.as_str()
-        ),
-        Which::BegunBefore(time) => row!(
-            tx,
-            (i64,),
-            "select count(*) from (select 1 from families where auth_time < $2 and revoked_at is null and expires_at > $1
-                                   order by id for no key update) as locked",
-            now.as_secs(),
-            second_after(time)
-        ),
-        Which::All => row!(
-            tx,
-            (i64,),
-            "select count(*) from (select 1 from families where revoked_at is null and expires_at > $1
-                                   order by id for no key update) as locked",
-            now.as_secs()
-        ),
+        Which::User(id) => locked!("user_id = $2", id.to_string()),
+        Which::Client(id) => locked!("client_id = $2", id.as_str()),
+        Which::BegunBefore(time) => locked!("auth_time < $2", second_after(time)),
+        Which::All => locked!("true"),
     };
     Ok(())
 }

@@ -36,13 +36,38 @@ pub async fn rotate_all(tx: &mut Tx, rotations: &[Rotation<'_>]) -> Result<Vec<F
     let rows: [Columns<'_>; ROOM] = std::array::from_fn(|at| {
         rotations.get(at).map_or(Columns::NONE, |(id, rotation)| Columns::of(id, rotation))
     });
-    // One text or the other, with the same columns bound.
+    // One text, before which, beside which and in the condition of which something may stand.
     macro_rules! won_by {
-        ($sql:literal) => {
+        ($first:literal, $beside:literal, $also:literal) => {
             rows!(
                 &mut *tx,
                 (String,),
-                $sql,
+                concat!(
+                    $first,
+                    "update families set generation = families.generation + 1, retries = 0, source = wanted.source,
+                            rotated_at_ms = wanted.now_ms, jkt = coalesce(families.jkt, wanted.jkt)
+                     from
+                        (select $1 as id, $2 as generation, $3 as source, $4 as now_ms, $5 as now, $6 as idle_ms,
+                                $7 as jkt, $8 as users_revision
+                         union all select $9, $10, $11, $12, $13, $14, $15, $16
+                         union all select $17, $18, $19, $20, $21, $22, $23, $24
+                         union all select $25, $26, $27, $28, $29, $30, $31, $32
+                         union all select $33, $34, $35, $36, $37, $38, $39, $40
+                         union all select $41, $42, $43, $44, $45, $46, $47, $48
+                         union all select $49, $50, $51, $52, $53, $54, $55, $56
+                         union all select $57, $58, $59, $60, $61, $62, $63, $64
+                        ) as wanted",
+                    $beside,
+                    " where ",
+                    $also,
+                    "families.id = wanted.id and families.generation = wanted.generation
+                       and families.revoked_at is null
+                       and families.expires_at > wanted.now and families.rotated_at_ms > wanted.idle_ms
+                       and (families.jkt is null or families.jkt = wanted.jkt)
+                       and (wanted.users_revision is null
+                            or wanted.users_revision = (select value from revisions where subject = 'users'))
+                     returning families.id"
+                ),
                 rows[0].id,
                 rows[0].generation,
                 rows[0].source,
@@ -113,49 +138,15 @@ pub async fn rotate_all(tx: &mut Tx, rotations: &[Rotation<'_>]) -> Result<Vec<F
     // On Postgres locked in the order of their ids, so that nobody who holds some of them and waits for others, here or at
     // another instance, meets somebody who does it the other way round. On SQLite nobody else writes.
     let won: Vec<(String,)> = if tx.is_the_only_one() {
-        won_by!(
-            "update families set generation = families.generation + 1, retries = 0, source = wanted.source,
-                rotated_at_ms = wanted.now_ms, jkt = coalesce(families.jkt, wanted.jkt)
-         from
-            (select $1 as id, $2 as generation, $3 as source, $4 as now_ms, $5 as now, $6 as idle_ms, $7 as jkt, $8 as users_revision
-             union all select $9, $10, $11, $12, $13, $14, $15, $16
-             union all select $17, $18, $19, $20, $21, $22, $23, $24
-             union all select $25, $26, $27, $28, $29, $30, $31, $32
-             union all select $33, $34, $35, $36, $37, $38, $39, $40
-             union all select $41, $42, $43, $44, $45, $46, $47, $48
-             union all select $49, $50, $51, $52, $53, $54, $55, $56
-             union all select $57, $58, $59, $60, $61, $62, $63, $64
-            ) as wanted
-         where families.id = wanted.id and families.generation = wanted.generation and families.revoked_at is null
-           and families.expires_at > wanted.now and families.rotated_at_ms > wanted.idle_ms
-           and (families.jkt is null or families.jkt = wanted.jkt)
-           and (wanted.users_revision is null
-                or wanted.users_revision = (select value from revisions where subject = 'users'))
-         returning families.id"
-        )
+        won_by!("", "", "")
     } else {
         won_by!(
             "with locked as materialized
-            (select id from families where id in ($1, $9, $17, $25, $33, $41, $49, $57)
-             order by id for no key update)
-         update families set generation = families.generation + 1, retries = 0, source = wanted.source,
-                rotated_at_ms = wanted.now_ms, jkt = coalesce(families.jkt, wanted.jkt)
-         from
-            (select $1 as id, $2 as generation, $3 as source, $4 as now_ms, $5 as now, $6 as idle_ms, $7 as jkt, $8 as users_revision
-             union all select $9, $10, $11, $12, $13, $14, $15, $16
-             union all select $17, $18, $19, $20, $21, $22, $23, $24
-             union all select $25, $26, $27, $28, $29, $30, $31, $32
-             union all select $33, $34, $35, $36, $37, $38, $39, $40
-             union all select $41, $42, $43, $44, $45, $46, $47, $48
-             union all select $49, $50, $51, $52, $53, $54, $55, $56
-             union all select $57, $58, $59, $60, $61, $62, $63, $64
-            ) as wanted, locked
-         where families.id = wanted.id and families.id = locked.id and families.generation = wanted.generation and families.revoked_at is null
-           and families.expires_at > wanted.now and families.rotated_at_ms > wanted.idle_ms
-           and (families.jkt is null or families.jkt = wanted.jkt)
-           and (wanted.users_revision is null
-                or wanted.users_revision = (select value from revisions where subject = 'users'))
-         returning families.id"
+               (select id from families where id in ($1, $9, $17, $25, $33, $41, $49, $57)
+                order by id for no key update)
+             ",
+            ", locked",
+            "families.id = locked.id and "
         )
     };
     won.iter().map(|(id,)| parse(id)).collect()
