@@ -11,6 +11,7 @@ use crate::model::session::RevocationReason;
 use crate::model::status::StatusIndex;
 use crate::model::time::Ttl;
 use crate::storage::api_keys::{self, WhichKeys};
+use crate::storage::clients::WhichClients;
 use crate::storage::families::Which;
 use crate::storage::revisions::{Subject, bump};
 use crate::storage::{StorageError, Tx, clients, families};
@@ -211,7 +212,7 @@ impl App {
                 self.cut_off_api_keys(tx, WhichKeys::Client(id), now).await?;
                 // Before the sessions are ended: it waits for logins that are under way.
                 let fresh = self.fresh_status_index(tx).await?;
-                clients::cut_off(tx, id, fresh, now).await?;
+                clients::cut_off(tx, WhichClients::One(id), [(id, fresh)], now).await?;
                 clients::disable(tx, id, now).await?
             }
         };
@@ -242,7 +243,7 @@ impl App {
         // Before the rows go that say which tokens there are.
         let fresh = self.fresh_status_index(tx).await?;
         api_keys::revoke(tx, WhichKeys::Client(id), now).await?;
-        clients::cut_off(tx, id, fresh, now).await?;
+        clients::cut_off(tx, WhichClients::One(id), [(id, fresh)], now).await?;
         families::revoke(tx, Which::Client(id), RevocationReason::ClientDisabled, now).await?;
         if !clients::delete(tx, id).await? {
             return Err(not_found(id));

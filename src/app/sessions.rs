@@ -9,6 +9,7 @@ use crate::model::time::{Timestamp, Ttl};
 use crate::model::user::Username;
 use crate::protocol::key_schedule::jwks_max_age;
 use crate::storage::api_keys::WhichKeys;
+use crate::storage::clients::WhichClients;
 use crate::storage::families::Which;
 use crate::storage::revisions::{Subject, bump};
 use crate::storage::{Tx, clients, families, users};
@@ -124,21 +125,16 @@ impl App {
         sessions: &Sessions,
         now: Timestamp,
     ) -> Result<Vec<ClientId>, AdminError> {
-        let everybody = Timestamp::from_secs(i64::MAX);
-        let before = match sessions {
+        let which = match sessions {
             Sessions::OfUser(_) | Sessions::One(_) => return Ok(Vec::new()),
-            Sessions::BegunBefore(time) => *time,
-            Sessions::OfClient(_) | Sessions::All => everybody,
+            Sessions::OfClient(id) => WhichClients::One(id),
+            Sessions::BegunBefore(time) => WhichClients::RegisteredBefore(*time),
+            Sessions::All => WhichClients::RegisteredBefore(Timestamp::from_secs(i64::MAX)),
         };
-        let mut clients = clients::registered_before(tx, before).await?;
-        if let Sessions::OfClient(only) = sessions {
-            clients.retain(|id| id == only);
-        }
+        let clients = clients::ids(tx, which).await?;
         let count = u32::try_from(clients.len()).unwrap_or(u32::MAX);
         let fresh = self.status_indexes.take_in(tx, count).await?;
-        for (id, fresh) in clients.iter().zip(fresh) {
-            clients::cut_off(tx, id, fresh, now).await?;
-        }
+        clients::cut_off(tx, which, clients.iter().zip(fresh), now).await?;
         Ok(clients)
     }
 

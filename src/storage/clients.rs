@@ -190,39 +190,75 @@ pub async fn set_secrets(tx: &mut Tx, id: &ClientId, secrets: &[ClientSecret]) -
     Ok(())
 }
 
-/// The clients that were registered before `time`, by id.
-pub async fn registered_before(tx: &mut Tx, time: Timestamp) -> Result<Vec<ClientId>, StorageError> {
-    let found: Vec<(String,)> =
-        rows!(tx, (String,), "select id from clients where created_at < $1 order by id", second_after(time));
+/// Which clients are meant.
+#[derive(Clone, Copy, Debug)]
+pub enum WhichClients<'a> {
+    /// One.
+    One(&'a ClientId),
+    /// Those that were registered before.
+    RegisteredBefore(Timestamp),
+}
+
+/// The clients that are meant, by id.
+pub async fn ids(tx: &mut Tx, which: WhichClients<'_>) -> Result<Vec<ClientId>, StorageError> {
+    let found: Vec<(String,)> = match which {
+        WhichClients::One(id) => rows!(tx, (String,), "select id from clients where id = $1", id.as_str()),
+        WhichClients::RegisteredBefore(time) => {
+            rows!(
+                tx,
+                (String,),
+                "select id from clients where created_at < $1 order by id",
+                second_after(time)
+            )
+        }
+    };
     found.iter().map(|(id,)| parse(id)).collect()
 }
 
-/// Revokes the tokens that a client got for itself, and gives it the index `fresh` for those to come; `false` if there is
-/// none. Bumps [`Subject::Clients`] and [`Subject::Revocations`] first.
+/// Revokes the tokens that clients got for themselves, those who are meant, and gives them the indexes `fresh` for those
+/// to come; gives how many there are. Bumps [`Subject::Clients`] and [`Subject::Revocations`] first.
 pub async fn cut_off(
     tx: &mut Tx,
-    id: &ClientId,
-    fresh: StatusIndex,
+    which: WhichClients<'_>,
+    fresh: impl IntoIterator<Item = (&ClientId, StatusIndex)>,
     now: Timestamp,
-) -> Result<bool, StorageError> {
+) -> Result<u64, StorageError> {
     bump(tx, Subject::Clients).await?;
     bump(tx, Subject::Revocations).await?;
-    execute!(
-        &mut *tx,
-        "insert into revocations (status_index, revision, expires_at)
-         select status_index, (select value from revisions where subject = 'revocations'),
-                $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
-         from clients where id = $1
-         on conflict (status_index) do nothing",
-        id.as_str(),
-        now.plus(KEEP).as_secs(),
-    );
-    let changed =
-        execute!(tx, "update clients set status_index = $2 where id = $1", id.as_str(), stored(fresh));
-    Ok(changed == 1)
+    macro_rules! revoked {
+        ($meant:literal, $bind:expr) => {
+            execute!(
+                &mut *tx,
+                concat!(
+                    "insert into revocations (status_index, revision, expires_at)
+                     select status_index, (select value from revisions where subject = 'revocations'),
+                            $2 + (select coalesce(max(longest_ttl), 0) from signing_keys)
+                     from clients where ",
+                    $meant,
+                    " on conflict (status_index) do nothing"
+                ),
+                $bind,
+                now.plus(KEEP).as_secs(),
+            )
+        };
+    }
+    match which {
+        WhichClients::One(id) => revoked!("id = $1", id.as_str()),
+        WhichClients::RegisteredBefore(time) => revoked!("created_at < $1", second_after(time)),
+    };
+    let mut changed = 0;
+    for (id, fresh) in fresh {
+        changed += execute!(
+            &mut *tx,
+            "update clients set status_index = $2 where id = $1",
+            id.as_str(),
+            stored(fresh)
+        );
+    }
+    Ok(changed)
 }
 
-/// The same for one that still has the index `old`; `false` if it has another, or there is none. Bumps
+/// The same for one client that still has the index `old`; `false` if it has another, or there is none. Bumps
 /// [`Subject::Revocations`] alone: whoever sees that the index of a client was revoked asks for the one that followed.
 pub async fn renew_status_index(
     tx: &mut Tx,

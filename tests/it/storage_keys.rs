@@ -8,6 +8,7 @@ use grantd::model::secret::PlainSecret;
 use grantd::model::session::RevocationReason;
 use grantd::model::time::Ttl;
 use grantd::storage::api_keys::WhichKeys;
+use grantd::storage::clients::WhichClients;
 use grantd::storage::db::Location;
 use grantd::storage::families::Which;
 use grantd::storage::health::{self, Outlook};
@@ -234,7 +235,7 @@ async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(datab
     bumps!(CLIENTS: clients::set_secrets(&app.id, &[]));
     bumps!(CLIENTS: clients::disable(&app.id, at(1)));
     bumps!(CLIENTS: clients::enable(&app.id));
-    bumps!(CUT_OFF: clients::cut_off(&app.id, status_index(7), at(1)));
+    bumps!(CUT_OFF: clients::cut_off(WhichClients::One(&app.id), [(&app.id, status_index(7))], at(1)));
     bumps!(REVOCATIONS: families::revoke(Which::All, RevocationReason::Operator, at(1)));
     bumps!(INDEXES: revisions::take_status_indexes(1));
     let key = crate::storage_api_keys::key(1, Owner::Client(app.id.clone()));

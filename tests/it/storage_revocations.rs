@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use grantd::model::client::Client;
+use grantd::model::id::ClientId;
 use grantd::model::session::{Family, RevocationReason};
 use grantd::model::status::StatusIndex;
 use grantd::model::time::{Timestamp, Ttl};
+use grantd::storage::clients::WhichClients;
 use grantd::storage::families::Which;
 use grantd::storage::revocations::Revocation;
 use grantd::storage::signing_keys::StoredKey;
@@ -28,6 +30,7 @@ trials! {
     both: [
         ending_sessions_revokes_their_tokens_and_no_other,
         a_client_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_another_index,
+        many_clients_are_cut_off_by_one_change_and_younger_ones_are_not,
         the_index_of_a_client_is_renewed_once_and_nothing_else_is_said_to_have_changed,
         what_has_no_index_reads_and_gets_one_once,
         no_index_is_ever_had_by_two,
@@ -142,12 +145,14 @@ async fn a_client_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_ano
     let (app, nobody) = (client("app"), "nobody".parse().expect("an id"));
     let seen = revision(&db).await;
 
-    assert!(write!(db, clients::cut_off(&app.id, status_index(70), at(1500))).expect("cut off"));
-    assert!(!write!(db, clients::cut_off(&nobody, status_index(71), at(1500))).expect("nobody"));
+    assert_eq!(cut_off(&db, &app.id, 70, at(1500)).await.expect("an answer"), 1);
+    assert_eq!(cut_off(&db, &nobody, 71, at(1500)).await.expect("an answer"), 0);
     let young = Client { created_at: at(100), ..client("young") };
     write!(db, clients::insert(&young)).expect("inserted");
-    let before =
-        async |millis| write!(db, clients::registered_before(Timestamp::from_millis(millis))).expect("read");
+    let before = async |millis| {
+        let which = WhichClients::RegisteredBefore(Timestamp::from_millis(millis));
+        write!(db, clients::ids(which)).expect("read")
+    };
     assert_eq!(before(100_000).await, [app.id.clone(), client("web").id]);
     assert_eq!(before(100_001).await, [app.id.clone(), client("web").id, young.id.clone()]);
     assert!(write!(db, clients::delete(&young.id)).expect("deleted"));
@@ -157,8 +162,34 @@ async fn a_client_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_ano
     let indexes: Vec<_> = found.iter().map(|client| (client.id.as_str(), client.status_index)).collect();
     assert_eq!(indexes, [("app", status_index(70)), ("web", client("web").status_index)]);
     // And the next one likewise.
-    assert!(write!(db, clients::cut_off(&app.id, status_index(72), at(1600))).expect("cut off"));
+    assert_eq!(cut_off(&db, &app.id, 72, at(1600)).await.expect("an answer"), 1);
     assert!(all(&db).await.contains(&70));
+    db.close().await;
+}
+
+async fn cut_off(db: &Db, id: &ClientId, fresh: u64, now: Timestamp) -> Result<u64, StorageError> {
+    write!(db, clients::cut_off(WhichClients::One(id), [(id, status_index(fresh))], now))
+}
+
+async fn many_clients_are_cut_off_by_one_change_and_younger_ones_are_not(database: TestDatabase) {
+    let db = with(&database, &[]).await;
+    let young = Client { created_at: at(100), ..client("young") };
+    write!(db, clients::insert(&young)).expect("inserted");
+    let seen = revisions::read(&db).await.expect("readable");
+    let (app, web) = (client("app"), client("web"));
+
+    let which = WhichClients::RegisteredBefore(at(100));
+    let fresh = [(&app.id, status_index(70)), (&web.id, status_index(71))];
+    assert_eq!(write!(db, clients::cut_off(which, fresh, at(1500))).expect("cut off"), 2);
+
+    let now = revisions::read(&db).await.expect("readable");
+    assert_eq!((now.clients, now.revocations), (seen.clients + 1, seen.revocations + 1));
+    let mut revoked = [app.status_index.as_u64(), web.status_index.as_u64()];
+    revoked.sort_unstable();
+    assert_eq!(after(&db, seen.revocations).await, revoked);
+    let found = clients::list(&db).await.expect("readable");
+    let indexes: Vec<_> = found.iter().map(|client| client.status_index).collect();
+    assert_eq!(indexes, [status_index(70), status_index(71), young.status_index]);
     db.close().await;
 }
 
@@ -189,7 +220,7 @@ async fn what_has_no_index_reads_and_gets_one_once(database: TestDatabase) {
     meddle(&db, &["update clients set status_index = null where id = 'app'"]).await;
 
     let unnumbered = async || clients::unnumbered(&db).await.expect("readable");
-    assert_eq!(unnumbered().await, [app.clone()]);
+    assert_eq!(unnumbered().await, std::slice::from_ref(&app));
     assert!(write!(db, clients::number(&app, status_index(70))).expect("numbered"));
     assert!(!write!(db, clients::number(&app, status_index(71))).expect("an answer"), "it has one");
     assert!(unnumbered().await.is_empty());
@@ -216,7 +247,7 @@ async fn no_index_is_ever_had_by_two(database: TestDatabase) {
     let refused = write!(db, families::insert(&second));
     assert!(matches!(refused, Err(StorageError::AlreadyExists)), "{refused:?}");
     let web = client("web").id;
-    let refused = write!(db, clients::cut_off(&web, client("app").status_index, at(1)));
+    let refused = cut_off(&db, &web, client("app").status_index.as_u64(), at(1)).await;
     assert!(matches!(refused, Err(StorageError::AlreadyExists)), "{refused:?}");
     db.close().await;
 }
@@ -293,7 +324,7 @@ async fn a_revocation_stays_as_long_as_a_token_could_live(database: TestDatabase
     write!(db, signing_keys::insert(&StoredKey { info, ..key })).expect("inserted");
 
     write!(db, families::revoke(Which::All, RevocationReason::Operator, at(1500))).expect("revoked");
-    write!(db, clients::cut_off(&client("app").id, status_index(70), at(1600))).expect("cut off");
+    assert_eq!(cut_off(&db, &client("app").id, 70, at(1600)).await.expect("an answer"), 1);
 
     let expected = [
         Revocation { status_index: status_index(1), expires_at: at(1500 + DAY) },
@@ -312,7 +343,11 @@ async fn a_revocation_stays_as_long_as_a_token_could_live(database: TestDatabase
 async fn switch_off(db: Db) {
     let web = client("web").id;
     let mut tx = db.begin().await.expect("a transaction");
-    assert!(clients::cut_off(&mut tx, &web, status_index(70), at(1500)).await.expect("cut off"));
+    let fresh = [(&web, status_index(70))];
+    assert_eq!(
+        clients::cut_off(&mut tx, WhichClients::One(&web), fresh, at(1500)).await.expect("cut off"),
+        1
+    );
     assert!(clients::disable(&mut tx, &web, at(1500)).await.expect("switched"));
     let reason = RevocationReason::ClientDisabled;
     families::revoke(&mut tx, Which::Client(&web), reason, at(1500)).await.expect("revoked");
@@ -340,7 +375,8 @@ async fn a_login_that_ends_after_its_client_was_switched_off_does_not_count(data
     let db = with(&database, &[]).await;
     let web = client("web").id;
     let mut switching = db.begin().await.expect("a transaction");
-    clients::cut_off(&mut switching, &web, status_index(70), at(1500)).await.expect("cut off");
+    let fresh = [(&web, status_index(70))];
+    clients::cut_off(&mut switching, WhichClients::One(&web), fresh, at(1500)).await.expect("cut off");
     clients::disable(&mut switching, &web, at(1500)).await.expect("switched");
     let reason = RevocationReason::ClientDisabled;
     families::revoke(&mut switching, Which::Client(&web), reason, at(1500)).await.expect("revoked");
