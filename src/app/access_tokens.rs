@@ -117,6 +117,8 @@ impl AccessToken {
         // RFC 9068 §5: what is a user's id is never a client's. A client may stand in `sub` and another one act for it.
         let user_id = match parsed::<UserId>(&claims, "sub") {
             Ok(id) => Some(id),
+            // Nor has a client ever logged in.
+            Err(wrong) if claims.contains_key("auth_time") => return Err(wrong),
             Err(_) => parsed::<ClientId>(&claims, "sub").map(|_| None)?,
         };
         let audience = match claims.get("aud") {

@@ -104,6 +104,8 @@ impl SubjectToken {
         let (status_index, actor_indexes) = status_indexes_of(&said.jti)?;
         // RFC 9068 §5: what is a user's id is never a client's.
         let stands_for = match said.sub.parse::<UserId>() {
+            // Nor has a client ever logged in.
+            Err(_) if said.auth_time.is_some() => return None,
             Err(_) => StandsFor::Client(said.sub.parse().ok()?),
             Ok(id) => StandsFor::User {
                 id,
@@ -198,7 +200,8 @@ mod tests {
             ("aud", json!(7)),
             ("jti", json!("x")),
             ("exp", json!("9")),
-            // A user without a name, and with an id that is a client's.
+            // A user without a name, and one with an id that is a client's.
+            ("sub", json!("7f0e5c1a-3d3b-4a53-9f6e-0c4f6f3c2b11")),
             ("auth_time", json!(1)),
             ("act", json!({"act": {"sub": "a"}})),
         ] {
