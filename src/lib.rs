@@ -95,6 +95,7 @@
 //! | a leaked token works on, or its session goes on | [`app::revoke_token`], [`app::sessions`]: whatever it stands for ends, and stays revoked |
 //! | a victim is locked out by somebody else's guesses | a source that has lately logged in keeps its own count ([`storage::known_sources`]) |
 //! | guesses for nothing by hanging up | [`app::to_its_end`] |
+//! | a hash from elsewhere is a bomb that goes off at each login | each scheme's cost has a bound, judged before it is stored and before it is computed ([`passwords`]) |
 //! | names are found out by status, bytes or time | one sentence and one status ([`protocol::error`]), the same statements and one hash for nobody ([`passwords`]) |
 //! | a storm of logins starves everything else | threads of their own at low priority, a bounded queue with a deadline ([`passwords`]) |
 //! | a caller chooses the address that it is counted under | only `server.trusted_proxies` are believed ([`http::client_address`]), only trusted clients state one ([`protocol::user_address`]) |

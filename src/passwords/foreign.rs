@@ -371,7 +371,7 @@ impl ScryptCost {
             |number: u64| u32::try_from(number).map_err(|_| malformed("a cost of scrypt is too large"));
         let log_n = u8::try_from(log_n).map_err(|_| malformed("a cost of scrypt is too large"))?;
         let cost = Self { log_n, r: narrow(r)?, p: narrow(p)? };
-        // What else RFC 7914 §2 asks of them, such as N below 2^(16 r).
+        // Whatever else the crate asks of them, so that no login finds it out.
         match scrypt::Params::new(cost.log_n, cost.r, cost.p) {
             Ok(_) => Ok(cost),
             Err(_) => Err(malformed("its costs are none that scrypt can have")),
@@ -470,3 +470,6 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     let pairs = text.as_bytes().chunks_exact(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
+
+#[cfg(test)]
+mod tests;

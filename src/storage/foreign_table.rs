@@ -78,7 +78,11 @@ impl ForeignTable {
 
     /// Reads these columns of all rows and hands them on; ends early where nobody takes them.
     pub async fn read(self, columns: &[String], to: Sender<Result<Vec<ForeignRow>, ForeignTableError>>) {
-        if let Err(error) = self.read_to_the_end(columns, &to).await {
+        // SQLite takes a quoted name that is no column's for a text.
+        if let Some(unknown) = columns.iter().find(|column| !self.columns.contains(column)) {
+            let why = format!("it has no column '{unknown}'");
+            let _heard = to.send(Err(ForeignTableError::Unreadable(why))).await;
+        } else if let Err(error) = self.read_to_the_end(columns, &to).await {
             // Whoever has gone does not want to know.
             let _heard = to.send(Err(unreadable(error))).await;
         }

@@ -108,8 +108,12 @@ impl Staging {
             Db::Postgres(lender) => On::Postgres(lender.lend().await?),
         };
         let mut staging = Self { on, users: users_text(AT_ONCE), roles: roles_text(AT_ONCE) };
-        if let On::Sqlite(connection, _) = &mut staging.on {
-            sqlx::query(CACHE).execute(connection).await?;
+        match &mut staging.on {
+            On::Sqlite(connection, _) => sqlx::query(CACHE).execute(connection).await.map(drop)?,
+            // Of an import before, on a connection that was kept.
+            On::Postgres(lent) => {
+                sqlx::query("discard temp").execute(lent.connection()).await.map(drop)?;
+            }
         }
         stage!(
             staging,

@@ -70,6 +70,7 @@ mod storage_logins;
 mod storage_revocations;
 mod storage_rotations;
 mod storage_used_ids;
+mod storage_user_import;
 mod support;
 mod support_works;
 mod throttle;
@@ -81,6 +82,8 @@ mod token_endpoint;
 mod token_exchange;
 mod token_exchange_life;
 mod user_address;
+mod user_import;
+mod user_import_files;
 mod userinfo;
 mod validators;
 mod validators_issuer;
@@ -158,6 +161,7 @@ fn main() -> std::process::ExitCode {
         storage_revocations::trials(),
         storage_rotations::trials(),
         storage_used_ids::trials(),
+        storage_user_import::trials(),
         support_works::trials(),
         throttle::trials(),
         throttle_attacks::trials(),
@@ -169,6 +173,8 @@ fn main() -> std::process::ExitCode {
         token_exchange::trials(),
         token_exchange_life::trials(),
         user_address::trials(),
+        user_import::trials(),
+        user_import_files::trials(),
         userinfo::trials(),
         validators::trials(),
         validators_issuer::trials(),

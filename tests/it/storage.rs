@@ -430,6 +430,7 @@ fn every_public_function_of_the_storage_is_in_the_suite() {
         include_str!("storage_revocations.rs"),
         include_str!("storage_rotations.rs"),
         include_str!("storage_used_ids.rs"),
+        include_str!("storage_user_import.rs"),
     ];
     let suite = suite.concat();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");
@@ -447,6 +448,10 @@ fn every_public_function_of_the_storage_is_in_the_suite() {
             let name = &declared[..end];
             let calls = match module.as_str() {
                 "db" | "lending" | "readers" => vec![format!("Db::{name}("), format!(".{name}()")],
+                "foreign_table" => vec![format!("ForeignTable::{name}("), format!(".{name}(")],
+                "user_import" => {
+                    vec![format!("Staging::{name}("), format!(".{name}("), format!("{module}::{name}(")]
+                }
                 _ => vec![format!("{module}::{name}(")],
             };
             functions += 1;

@@ -16,10 +16,14 @@ use super::reading::{Collector, Gone};
 use super::text_files::next_line;
 
 /// An object a line.
-pub(super) fn lines(mut reader: impl BufRead, collector: &mut Collector) -> io::Result<()> {
-    let mut meanings = Meanings::default();
+pub(super) fn lines(
+    mut reader: impl BufRead,
+    failed: impl Fn(io::Error) -> ImportError,
+    collector: &mut Collector,
+) -> Result<(), ImportError> {
+    let mut meanings = Meanings::of_nothing(collector);
     let mut number = 0;
-    while let Some(line) = next_line(&mut reader)? {
+    while let Some(line) = next_line(&mut reader).map_err(&failed)? {
         number += 1;
         let row = match line {
             Err(refusal) => Err(refusal),
@@ -33,7 +37,7 @@ pub(super) fn lines(mut reader: impl BufRead, collector: &mut Collector) -> io::
             return Ok(());
         }
     }
-    Ok(())
+    meanings.all_seen()
 }
 
 /// An array, or a document with an array `users`. What is needed of the file before its users is read first.
@@ -54,7 +58,7 @@ pub(super) fn document<R: BufRead>(
         _ => {}
     }
 
-    let mut meanings = Meanings::default();
+    let mut meanings = Meanings::of_nothing(collector);
     walk(reader, &mut |number, element| {
         let row = match (collector.format, element) {
             (Format::Django, element) => match django(element, &groups, &mut meanings, collector) {
@@ -71,21 +75,39 @@ pub(super) fn document<R: BufRead>(
             _ => Err(Refusal::Unreadable("it is no JSON object")),
         };
         collector.row(number, row)
-    })
+    })?;
+    meanings.all_seen()
 }
 
 /// What the keys of a row mean, which is mostly what those of the row before did.
-#[derive(Default)]
 struct Meanings {
     keys: Vec<String>,
     meanings: Vec<(String, Field)>,
+    /// Columns that somebody named, and no row has had so far.
+    unseen: Vec<String>,
 }
 
 impl Meanings {
+    fn of_nothing(collector: &Collector) -> Self {
+        let unseen = collector.judge.map.named().map(str::to_owned).collect();
+        Self { keys: Vec::new(), meanings: Vec::new(), unseen }
+    }
+
+    /// A column that is in no row is a mistyped one, and what it was to bring would be missing.
+    fn all_seen(mut self) -> Result<(), ImportError> {
+        match self.unseen.pop() {
+            Some(unseen) if !self.keys.is_empty() => {
+                Err(ImportError::NoSuchColumn(unseen, self.keys.join(", ")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn of(&mut self, object: &Map<String, Value>, collector: &Collector) -> &[(String, Field)] {
         if !object.keys().eq(self.keys.iter()) {
             self.keys = object.keys().cloned().collect();
             let resolved = collector.judge.map.resolve(object.keys().map(String::as_str));
+            self.unseen.retain(|name| !object.contains_key(name));
             self.meanings = resolved.into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
         }
         &self.meanings

@@ -98,7 +98,7 @@ fn read_file(file: File, path: &PathBuf, collector: &mut Collector) -> Result<()
     match collector.shape {
         Shape::Lines => text_files::lines(&mut reader, collector).map_err(failed)?,
         Shape::Csv(delimiter) => text_files::csv(&mut reader, delimiter, collector)?,
-        Shape::JsonLines => json_files::lines(&mut reader, collector).map_err(failed)?,
+        Shape::JsonLines => json_files::lines(&mut reader, failed, collector)?,
         Shape::Json => json_files::document(&mut reader, reopen, collector)?,
     }
     // The rest of a file whose rows have ended, for its hash.
