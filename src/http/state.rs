@@ -27,8 +27,10 @@ pub struct HttpState {
     pub(super) status_cache_control: HeaderValue,
     allowed_origins: Vec<String>,
     issuer_path: String,
-    /// The description of the interface, made when somebody first asks for it; `None` where nobody is to see it.
-    openapi: Option<OnceLock<(Bytes, HeaderValue)>>,
+    /// Whether the interface is described.
+    shows_docs: bool,
+    /// Its description, made when somebody first asks for it.
+    openapi: OnceLock<(Bytes, HeaderValue)>,
 }
 
 impl HttpState {
@@ -48,17 +50,18 @@ impl HttpState {
             status_cache_control: status_cache_control.expect("words and a number"),
             allowed_origins,
             issuer_path: issuer_path.to_owned(),
-            openapi: Some(OnceLock::new()),
+            shows_docs: true,
+            openapi: OnceLock::new(),
         }
     }
 
     /// The same without `/docs` and `/openapi.json`.
     pub fn without_docs(self) -> Self {
-        Self { openapi: None, ..self }
+        Self { shows_docs: false, ..self }
     }
 
     pub(super) fn shows_docs(&self) -> bool {
-        self.openapi.is_some()
+        self.shows_docs
     }
 
     /// The OpenAPI document and its entity tag.
@@ -70,7 +73,7 @@ impl HttpState {
             let etag = entity_tag(&document);
             (document, etag)
         };
-        self.openapi.as_ref().map_or_else(make, |made| made.get_or_init(make).clone())
+        self.openapi.get_or_init(make).clone()
     }
 
     pub(super) fn allowed_origins(&self) -> &[String] {

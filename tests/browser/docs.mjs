@@ -5,7 +5,11 @@ import { authorize, barriers, browse, done, execute, input } from './browser.mjs
 const to = await input()
 await browse(to.browser, async (open) => {
   const page = await open({ viewport: { width: 1280, height: 800 } })
-  const told = {}
+  const told = { with_cookies: [] }
+  // Of whatever else has the same name: nothing that asks the server may take it along.
+  await page.context().addCookies([{ name: 'kept', value: '1', url: to.url }])
+  const fetched = []
+  page.on('requestfinished', (request) => request.resourceType() === 'fetch' && fetched.push(request))
   await page.goto(`${to.url}/docs`)
   await page.locator('.opblock').first().waitFor()
   told.operations = await page.locator('.opblock-summary-path').evaluateAll((all) => all.map((one) => one.dataset.path))
@@ -20,11 +24,18 @@ await browse(to.browser, async (open) => {
   await done(page)
   told.userinfo = await execute(page, 'userinfo')
   told.barriers.push(...await barriers(page))
+  for (const request of fetched) if ((await request.allHeaders()).cookie) told.with_cookies.push(request.url())
 
   const night = await open({ colorScheme: 'dark', viewport: { width: 390, height: 844 } })
   await night.goto(`${to.url}/docs`)
   await execute(night, 'token')
   told.barriers.push(...await barriers(night))
+
+  // Swagger UI can be made to show somebody else's document, which is how passwords are fished for.
+  const lured = await open()
+  const bait = encodeURIComponent('http://127.0.0.1:9/bait.json')
+  await lured.goto(`${to.url}/docs?url=${bait}&configUrl=${bait}&urls.primaryName=x#/Tokens/token`)
+  await lured.locator('.opblock').first().waitFor()
 
   // Without a token: what a 401 does.
   const stranger = await open()

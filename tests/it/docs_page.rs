@@ -59,6 +59,7 @@ async fn walk(server: &TestServer, url: &str) {
     assert_eq!(seen["stranger"]["status"], 401, "{seen}");
     assert_eq!(seen["nobody"]["status"], 401, "only the grant type is filled in: {}", seen["nobody"]);
     assert_eq!(seen["dialogs"], json!([]));
+    assert_eq!(seen["with_cookies"], json!([]));
     assert_eq!(seen["home_leads_to"], format!("{}/docs", server.app.policy().issuer));
     assert_eq!((&seen["barriers"], &seen["home_barriers"]), (&json!([]), &json!([])));
     // The refusals above, which Chromium calls errors; nothing else.

@@ -171,7 +171,7 @@ fn unknown_variables_are_told_from_misunderstandings() {
     GRANTD_PORT_8080_TCP_ADDR (environment): there is no such setting, this looks like a Kubernetes service link: set enableServiceLinks: false in the pod, or give the Service another name than grantd (the nearest setting is GRANTD_TOKENS__REFRESH_RETRY_WINDOW)
     GRANTD_SERVER__ISSUER_FILE (environment): only secrets are read from files: set GRANTD_SERVER__ISSUER
     GRANTD_SERVER__LISEN (environment): there is no such setting: the nearest is GRANTD_SERVER__LISTEN, correct or unset the variable
-    GRANTD_SERVICE_HOST (environment): there is no such setting, this looks like a Kubernetes service link: set enableServiceLinks: false in the pod, or give the Service another name than grantd (the nearest setting is GRANTD_SERVER__LISTEN)
+    GRANTD_SERVICE_HOST (environment): there is no such setting, this looks like a Kubernetes service link: set enableServiceLinks: false in the pod, or give the Service another name than grantd (the nearest setting is GRANTD_SERVER__DOCS)
     GRANTD_server__listen (environment): there is no such setting: the nearest is GRANTD_SERVER__LISTEN, correct or unset the variable
     "#);
 }
