@@ -389,11 +389,11 @@ impl App {
             }
             Some(_) => {}
         }
-        if let Some(switch) = plan::switch(wanted.enabled, now.is_none_or(|now| now.is_enabled())) {
-            if let Some((ended, act)) = self.switch_user_in(tx, &wanted.username, switch).await? {
-                acts.push(act);
-                done.count(switch, ended);
-            }
+        if let Some(switch) = plan::switch(wanted.enabled, now.is_none_or(|now| now.is_enabled()))
+            && let Some((ended, act)) = self.switch_user_in(tx, &wanted.username, switch).await?
+        {
+            acts.push(act);
+            done.count(switch, ended);
         }
         done.steps.push(step);
         Ok(())

@@ -60,10 +60,12 @@ impl App {
         let Some(Held { key, holder }) = held else { return Err(ApiKeyFailure::Unknown) };
 
         let (directory, now) = (self.directory.load(), self.clock.now());
+        let client;
         let whose = match (&key.terms.owner, holder) {
             (Owner::User(_), Some(holder)) => Whose::User(holder, directory.role_table()),
             (Owner::Client(id), _) => {
-                Whose::Client(directory.client(id).ok_or(ApiKeyFailure::ClientDisabled)?)
+                client = directory.client(id).ok_or(ApiKeyFailure::ClientDisabled)?;
+                Whose::Client(&client)
             }
             (Owner::User(_), None) => return Err(ApiKeyFailure::Unknown),
         };

@@ -4,8 +4,8 @@
 //! Knows nothing of HTTP, SQL texts, the environment or terminals.
 
 pub mod access_tokens;
-pub mod apply;
 pub mod api_keys;
+pub mod apply;
 pub mod audit;
 pub mod audit_chain;
 pub mod authenticate_client;

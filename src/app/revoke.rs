@@ -127,7 +127,7 @@ async fn end_own_tokens(app: &App, client: &Client, index: StatusIndex) -> Resul
     // Made from an API key of the client's, at `/verify`.
     let of_key: Result<_, TokenError> = app.end_tokens_of_api_key(index, &actor).await;
     if of_key?.is_some() {
-        app.learn_what_was_revoked().await;
+        app.learn_what_was_revoked(Some(index)).await;
         return Ok(());
     }
     let ended: Result<_, TokenError> = app.end_client_tokens(index, client.id.clone(), &actor).await;

@@ -55,7 +55,8 @@ fn subject_of(app: &App, token: &PlainSecret) -> Result<SubjectToken, Denied> {
 fn fresh(app: &App, subject: &SubjectToken, audience: Option<&Audience>) -> Result<PlainSecret, TokenError> {
     let directory = app.directory.load();
     // None for a user's API key, which comes without any client.
-    let registration = directory.client(&subject.issued_to).map(|client| &client.registration);
+    let client = directory.client(&subject.issued_to);
+    let registration = client.as_ref().map(|client| &client.registration);
     let key = signer(app, registration.and_then(|registration| registration.alg))?;
     let now = app.clock.now();
     mint(

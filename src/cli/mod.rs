@@ -2,8 +2,8 @@
 //!
 //! One file for each noun; data goes to stdout and talk to stderr through `output`, and nothing else prints.
 
-mod apply;
 mod apikey;
+mod apply;
 mod audit;
 mod client;
 mod config;

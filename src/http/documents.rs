@@ -110,8 +110,9 @@ impl Document {
             path => {
                 let list = list_number(path.strip_prefix(STATUS)?.strip_prefix('/')?)?;
                 // Whatever has to be built is so by its route, and whatever cannot be served is refused there.
-                let list =
-                    takes_status_list_jwt(headers).then(|| Self::status_list_at_hand(state, list)).flatten()?;
+                let list = takes_status_list_jwt(headers)
+                    .then(|| Self::status_list_at_hand(state, list))
+                    .flatten()?;
                 Some((list, STATUS_LIST))
             }
         }

@@ -4,9 +4,9 @@
 //! as ignored, by count, and as failed where `CI=true`. How to write a test: `support/runner.rs`.
 
 mod advertised;
-mod apply;
 mod api_keys;
 mod api_keys_end;
+mod apply;
 mod audit;
 mod audit_commands;
 mod beside_token;
@@ -18,8 +18,8 @@ mod docs_page;
 mod documents;
 mod dpop;
 mod draining;
-mod fastapi;
 mod ended_workers;
+mod fastapi;
 mod first_start;
 mod first_start_refusals;
 mod forward_auth;
