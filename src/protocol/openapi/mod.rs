@@ -7,6 +7,7 @@
 mod documents;
 mod parts;
 mod people;
+mod proxies;
 mod schemas;
 mod tokens;
 
@@ -99,6 +100,7 @@ fn endpoints(facts: &Facts<'_>) -> Vec<Endpoint> {
     ]
     .into_iter()
     .flatten()
+    .chain([proxies::verify(facts)])
     .chain(documents::metadata(facts))
     .chain(documents::status_lists(facts))
     .chain(people::health(facts))
@@ -126,6 +128,7 @@ fn tags() -> Value {
     json!([
         {"name": "Tokens", "description": "For clients, which say who they are by HTTP Basic or in the form."},
         {"name": "Users", "description": "For whoever has an access token of a user."},
+        {"name": "Proxies", "description": "For whatever stands in front of services that know nothing of tokens."},
         {"name": "Documents", "description": "What services read to check tokens by themselves. For everybody, from any origin."},
         {"name": "Server", "description": "How this server does, and its pages for people."},
     ])
@@ -158,6 +161,11 @@ fn security_schemes(facts: &Facts<'_>) -> InOrder {
             client that has none.";
         schemes.push(("basic", json!({"type": "http", "scheme": "basic", "description": description})));
     }
+    let description = "A secret of a program's, which `grantd apikey create` makes.";
+    schemes.push((
+        "apiKey",
+        json!({"type": "apiKey", "in": "header", "name": "X-API-Key", "description": description}),
+    ));
     let description = "An access token (RFC 6750). One that is bound to a key comes with `Authorization: DPoP` and a \
         proof (RFC 9449).";
     schemes.push((

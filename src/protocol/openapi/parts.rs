@@ -139,6 +139,11 @@ pub(super) fn header_components() -> Value {
             "schema": {"type": "integer", "minimum": 1},
         },
         "WWW-Authenticate": text("How to say who asks (RFC 9110 §11.6.1)."),
+        "X-Auth-User": text("The `sub` of the caller's tokens."),
+        "X-Auth-Username": text("The name of a user; what is not visible ASCII, and `%`, is percent-encoded."),
+        "X-Auth-Roles": text("The roles of a user, with commas."),
+        "X-Auth-Scope": text("What is granted, with spaces."),
+        "Authorization": text("`Bearer` and an access token for the service, which lives no longer than the credential."),
         "DPoP-Nonce": text("What the next DPoP proof is to be made with (RFC 9449 §8); only where this request had one."),
     })
 }

@@ -8,7 +8,7 @@ use crate::protocol::dpop::InvalidProof;
 use crate::protocol::error::{ClientAuthFailure, GrantFailure, SubjectTokenFailure, TokenError};
 use crate::protocol::introspection::SIGNED_MEDIA_TYPE;
 use crate::protocol::params::InvalidForm;
-use crate::protocol::token_request::TokenKind;
+use crate::protocol::token_request::{API_KEY_TYPE, TokenKind};
 use crate::protocol::user_address;
 
 use super::parts::{Answers, InOrder, Node, dpop_proof, form, schema};
@@ -108,7 +108,7 @@ pub(super) fn introspection(facts: &Facts<'_>) -> Option<Endpoint> {
 
 pub(super) fn revocation(facts: &Facts<'_>) -> Option<Endpoint> {
     let path = facts.path_of(facts.text("revocation_endpoint")?);
-    let mut own = vec![TokenError::OtherClientsToken];
+    let mut own = vec![TokenError::OtherClientsToken, TokenError::ApiKeyGivenBack];
     if facts.offers(GrantType::TokenExchange) {
         own.push(TokenError::ExchangedToken);
     }
@@ -211,15 +211,16 @@ fn describe(grant: GrantType) -> Description {
         },
         GrantType::TokenExchange => {
             let kinds = TokenKind::ALL.map(TokenKind::as_str);
+            let subjects: Vec<_> = kinds.into_iter().chain([API_KEY_TYPE]).collect();
             Description {
                 summary: "A service swaps its caller's token for one to the next service (RFC 8693)",
                 parameters: vec![
                     (
                         "subject_token",
                         true,
-                        json!({"type": "string", "description": "The access token that the service was called with."}),
+                        json!({"type": "string", "description": "The access token or API key that the service was called with."}),
                     ),
-                    ("subject_token_type", true, json!({"type": "string", "enum": kinds})),
+                    ("subject_token_type", true, json!({"type": "string", "enum": subjects})),
                     ("requested_token_type", false, json!({"type": "string", "enum": kinds})),
                     (
                         "audience",
