@@ -201,7 +201,7 @@ mod tests {
                 assert_eq!(found["tokenUrl"], metadata["token_endpoint"], "{flow}");
                 assert!(found["scopes"].is_object(), "required, OpenAPI 3.1 §4.8.28");
             }
-            assert_eq!(schemes.as_object().expect("schemes").len(), 4, "{schemes}");
+            assert_eq!(schemes.as_object().expect("schemes").len(), 5, "{schemes}");
             assert!(document.get("servers").is_none());
         }
     }
