@@ -22,6 +22,7 @@ mod serve;
 mod session;
 mod settings;
 mod shell;
+mod snippet;
 mod token;
 mod user;
 mod user_import;
@@ -87,6 +88,8 @@ enum Command {
     /// Look into access tokens, and revoke single ones
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Print code that checks this server's tokens, for a framework
+    Snippet(snippet::SnippetCommand),
     /// Check and show the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -129,6 +132,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Key(command) => key::run(config, command).await,
         Command::Audit(command) => audit::run(config, command).await,
         Command::Token(command) => token::run(config, command).await,
+        Command::Snippet(command) => snippet::run(config, command).await,
         Command::Config(command) => config::run(config, command),
         Command::Completions(command) => shell::completions(command),
         Command::Man(command) => shell::man(command),

@@ -112,6 +112,7 @@ fn the_commands_are_those_that_scripts_rely_on() {
             "audit export",
             "token inspect",
             "token revoke",
+            "snippet",
             "config check",
             "config show",
             "completions",
@@ -124,8 +125,8 @@ fn the_commands_are_those_that_scripts_rely_on() {
 fn every_command_that_prints_data_prints_it_as_json_too() {
     for (name, command) in commands(&built(), "grantd") {
         let leaf = !command.has_subcommands() || command.get_name() == "migrate";
-        // `audit export` prints lines of JSON and nothing else, `export` a file.
-        let others = ["serve", "completions", "man", "export"];
+        // `audit export` prints lines of JSON and nothing else, `export` and `snippet` a file.
+        let others = ["serve", "completions", "man", "export", "snippet"];
         let prints_data = leaf && !others.contains(&command.get_name());
         let json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
 
@@ -204,6 +205,8 @@ fn right_command_lines_are_taken() {
         "grantd apply grantd.toml --prune --dry-run --yes --json",
         "grantd apply -",
         "grantd export",
+        "grantd snippet fastapi",
+        "grantd snippet nextjs --audience https://a.example --scope notes:read",
         "grantd man client create",
         "grantd --version",
         "grantd client create --help",
@@ -258,6 +261,9 @@ fn wrong_command_lines_are_refused_with_status_2() {
         "grantd dev --listen here",
         "grantd dev --listen 127.0.0.1:0 --port 0",
         "grantd serve --clock-control",
+        "grantd snippet cobol",
+        "grantd snippet",
+        "grantd snippet go --audience nowhere",
         "grantd completions tcsh",
     ] {
         assert_eq!(status(line), 2, "{line}");

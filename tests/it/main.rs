@@ -10,6 +10,7 @@ mod apply;
 mod audit;
 mod audit_commands;
 mod beside_token;
+mod clients;
 mod clock_jumps;
 mod crashes;
 mod cross_origin;
@@ -60,6 +61,7 @@ mod signing_keys_elsewhere;
 mod skewed_clocks;
 mod slow_handshakes;
 mod slow_peers;
+mod snippets;
 mod status_lists;
 mod storage;
 mod storage_api_keys;
@@ -101,6 +103,7 @@ fn main() -> std::process::ExitCode {
         audit::trials(),
         audit_commands::trials(),
         beside_token::trials(),
+        clients::trials(),
         clock_jumps::trials(),
         crashes::trials(),
         cross_origin::trials(),
@@ -151,6 +154,7 @@ fn main() -> std::process::ExitCode {
         skewed_clocks::trials(),
         slow_handshakes::trials(),
         slow_peers::trials(),
+        snippets::trials(),
         status_lists::trials(),
         storage::trials(),
         storage_api_keys::trials(),

@@ -33,26 +33,30 @@ trials! {
     ],
 }
 
-const AUDIENCE: &str = "https://notes.example";
+pub(crate) const AUDIENCE: &str = "https://notes.example";
 
 /// The binary at an address that it knows itself, with short times.
-struct Issuer {
-    home: Arc<Home>,
-    served: Option<Served>,
-    url: String,
+pub(crate) struct Issuer {
+    pub(crate) home: Arc<Home>,
+    pub(crate) served: Option<Served>,
+    pub(crate) url: String,
     /// The same database, for keys and claims that no client can ask for.
-    app: Arc<App>,
-    app_secret: String,
+    pub(crate) app: Arc<App>,
+    pub(crate) app_secret: String,
     http: reqwest::Client,
 }
 
 impl Issuer {
     /// With the client `app`, the role of editors, and the user bob, who is none.
     async fn start(database: &TestDatabase) -> Self {
-        let listen = format!("127.0.0.1:{}", free_port());
+        Self::start_at(database, &format!("127.0.0.1:{}", free_port())).await
+    }
+
+    /// The same at this address.
+    pub(crate) async fn start_at(database: &TestDatabase, listen: &str) -> Self {
         let url = format!("http://{listen}");
         let environment = [
-            ("GRANTD_SERVER__LISTEN", listen.as_str()),
+            ("GRANTD_SERVER__LISTEN", listen),
             ("GRANTD_SERVER__ISSUER", &url),
             ("GRANTD_DATABASE__URL", &database.url),
             ("GRANTD_KEYS__ENCRYPTION_KEY", "J0bGq0eXo9nH5Yx1mZ3kQv7RtUu2WcLdE8sFa4iPpTg="),
@@ -74,24 +78,24 @@ impl Issuer {
         Self { home, served, url, app, app_secret, http: client() }
     }
 
-    async fn ask(&self, form: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn ask(&self, form: &[(&str, &str)]) -> Answer {
         let request = self.http.post(format!("{}/token", self.url)).basic_auth("app", Some(&self.app_secret));
         let answer = Answer::of(request.form(form).send().await.expect("an answer")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer
     }
 
-    async fn login(&self, username: &str) -> Answer {
+    pub(crate) async fn login(&self, username: &str) -> Answer {
         self.ask(&[("grant_type", "password"), ("username", username), ("password", PASSWORD)]).await
     }
 
     /// A token of the client's own.
-    async fn token(&self) -> String {
+    pub(crate) async fn token(&self) -> String {
         self.ask(&[("grant_type", "client_credentials")]).await.text("access_token")
     }
 
     /// What the issuer itself would sign.
-    async fn signed(&self, typ: &str, claims: &Value) -> String {
+    pub(crate) async fn signed(&self, typ: &str, claims: &Value) -> String {
         self.app.reload().await.expect("readable");
         let key = self.app.signer("ES256".parse().expect("an algorithm")).expect("a key");
         key.sign(typ, claims).expect("signed")
@@ -169,14 +173,14 @@ async fn lets_in_what_is_good_until_it_is_revoked(issuer: &Issuer, service: &Ser
     assert_eq!(service.get("/me", &bob).await.status, 200, "and nobody else");
 }
 
-fn with(claims: &Value, name: &str, value: Value) -> Value {
+pub(crate) fn with(claims: &Value, name: &str, value: Value) -> Value {
     let mut claims = claims.clone();
     claims[name] = value;
     claims
 }
 
 /// Tokens that are good but for what is said of them.
-async fn bad_tokens(issuer: &Issuer, good: &str, claims: &Value) -> Vec<(String, String)> {
+pub(crate) async fn bad_tokens(issuer: &Issuer, good: &str, claims: &Value) -> Vec<(String, String)> {
     let now = claims["iat"].as_i64().expect("a time");
     let status = |idx: u64, uri: &str| json!({"status_list": {"idx": idx, "uri": uri}});
     let list = claims["status"]["status_list"]["uri"].as_str().expect("an address");

@@ -5,6 +5,7 @@
 //! the example; the Rust one is built beside the binary under test. Where one is missing, the others are tested, and the
 //! test counts as ignored.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
@@ -48,9 +49,9 @@ impl Kind {
 }
 
 /// A running service; killed when dropped.
-pub(crate) struct Service {
+pub(crate) struct Service<K = Kind> {
     /// What it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: K,
     child: Child,
     directory: TempDir,
     http: reqwest::Client,
@@ -63,12 +64,21 @@ impl Service {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
         let mut command = command(kind, port, directory.path()).expect("seen to be here");
-        let log = File::create(directory.path().join("log")).expect("a file");
         command.env("PORT", port.to_string()).env("ISSUER", issuer).env("AUDIENCE", audience);
-        command.env("FAIL_OPEN", fail_open).env("no_proxy", "127.0.0.1");
+        command.env("FAIL_OPEN", fail_open);
+        Self::run(kind, command, directory, &format!("127.0.0.1:{port}")).await
+    }
+}
+
+impl<K: Debug> Service<K> {
+    /// Starts one that lives in this directory and listens there, and waits until it answers.
+    pub(crate) async fn run(kind: K, mut command: Command, directory: TempDir, listen: &str) -> Self {
+        let log = File::create(directory.path().join("log")).expect("a file");
+        // A proxy of the machine's is no way to the servers of the tests.
+        command.env("no_proxy", "127.0.0.0/8,127.0.0.1,127.31.9.68");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{kind:?} does not start: {error}"));
-        let (http, url) = (super::server::client(), format!("http://127.0.0.1:{port}"));
+        let (http, url) = (super::server::client(), format!("http://{listen}"));
         let mut service = Self { kind, child, directory, http, url };
         service.until_it_answers().await;
         service
@@ -108,7 +118,7 @@ impl Service {
     }
 }
 
-impl Drop for Service {
+impl<K> Drop for Service<K> {
     fn drop(&mut self) {
         let _ended_already = self.child.kill();
         let _ = self.child.wait();
@@ -143,14 +153,7 @@ fn fast_api(port: u16) -> Result<Command, String> {
 }
 
 fn express(directory: &Path) -> Result<Command, String> {
-    let beside = Path::new(EXAMPLES).join("node/node_modules");
-    let made = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci-node/node_modules"));
-    let found = [made, beside].into_iter().find(|modules| modules.join("jose").is_dir());
-    let modules = found.ok_or("no Express and no jose here: run 'npm ci' in examples/validators/node")?;
-    let is_old = "process.exit(Number.parseInt(process.versions.node) < 20 ? 1 : 0)";
-    if !Command::new("node").args(["-e", is_old]).status().is_ok_and(|status| status.success()) {
-        return Err("no Node 20 or newer here: install it".into());
-    }
+    let modules = node_with_express()?;
     if directory.is_dir() {
         // Copied to where its packages are at hand, wherever they are.
         for name in ["package.json", "service.js", "grantd-validator.js"] {
@@ -164,18 +167,35 @@ fn express(directory: &Path) -> Result<Command, String> {
     Ok(command)
 }
 
+/// Where the packages of Node's example are, if there is a Node that is new enough for them.
+pub(crate) fn node_with_express() -> Result<PathBuf, String> {
+    let beside = Path::new(EXAMPLES).join("node/node_modules");
+    let made = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci-node/node_modules"));
+    let found = [made, beside].into_iter().find(|modules| modules.join("jose").is_dir());
+    let modules = found.ok_or("no Express and no jose here: run 'npm ci' in examples/validators/node")?;
+    let is_old = "process.exit(Number.parseInt(process.versions.node) < 20 ? 1 : 0)";
+    if !Command::new("node").args(["-e", is_old]).status().is_ok_and(|status| status.success()) {
+        return Err("no Node 20 or newer here: install it".into());
+    }
+    Ok(modules)
+}
+
 fn actix() -> Result<Command, String> {
-    let binary = Path::new(env!("CARGO_BIN_EXE_grantd")).with_file_name("grantd-validator-example");
-    let example = Path::new(EXAMPLES).join("rust");
+    built("grantd-validator-example", "examples/validators/rust", "src").map(Command::new)
+}
+
+/// A program that `.ci/run` builds beside grantd out of this package, if it is newer than the package's sources.
+pub(crate) fn built(name: &str, package: &str, sources: &str) -> Result<PathBuf, String> {
+    let binary = Path::new(env!("CARGO_BIN_EXE_grantd")).with_file_name(name);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(package);
     let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    let sources =
-        std::fs::read_dir(example.join("src")).expect("sources").flatten().map(|entry| entry.path());
-    let newest = sources.chain([example.join("Cargo.lock")]).filter_map(|path| modified(&path)).max();
+    let files = std::fs::read_dir(root.join(sources)).expect("sources").flatten().map(|entry| entry.path());
+    let newest = files.chain([root.join("Cargo.lock")]).filter_map(|path| modified(&path)).max();
     if modified(&binary) < newest {
         return Err(format!(
-            "no up-to-date {} here: run 'cargo build --manifest-path examples/validators/rust/Cargo.toml --target-dir target'",
+            "no up-to-date {} here: run 'cargo build --manifest-path {package}/Cargo.toml --target-dir target'",
             binary.display()
         ));
     }
-    Ok(Command::new(binary))
+    Ok(binary)
 }
