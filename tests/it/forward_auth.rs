@@ -26,7 +26,7 @@ trials! {
 const NOTES: &str = "https://notes.example.com";
 
 /// The service: it answers with what it was sent.
-async fn echo(request: HttpRequest, body: web::Bytes) -> HttpResponse {
+pub(crate) async fn echo(request: HttpRequest, body: web::Bytes) -> HttpResponse {
     let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in request.headers() {
         headers.entry(name.to_string()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into());

@@ -8,20 +8,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use actix_web::{App, HttpServer, web};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::forward_auth::echo;
 use crate::outage::until;
 use crate::support::database::TestDatabase;
+use crate::support::nginx::{self, Nginx};
 use crate::support::program::{Ended, Home};
 use crate::support::python::python_that_has;
 use crate::support::runner::{missing, not_here, trials};
+use crate::support::server::{Answer, client};
 use crate::support::services::{Service, built, free_port, node_with_express};
 use crate::validators::{AUDIENCE, Issuer, bad_tokens, with};
 
 trials! {
     sqlite: [
         snippets_let_in_what_is_good_and_nothing_else,
+        the_snippet_for_nginx_lets_through_whom_grantd_lets_through,
         the_snippet_for_the_shell_asks_the_server,
     ],
     plain: [
@@ -236,6 +241,61 @@ async fn lets_in_what_is_good(issuer: &Issuer, service: &Service<Kind>, good: &s
         assert_eq!((answer.status, challenge), expected, "{kind:?}: {nothing:?}");
         assert_eq!(answer.json(), json!({"error": "invalid_token"}), "{kind:?}: {nothing:?}");
     }
+}
+
+async fn the_snippet_for_nginx_lets_through_whom_grantd_lets_through(database: TestDatabase) {
+    nginx::here();
+    let mut issuer = Issuer::start_at(&database, &format!("127.0.0.1:{}", free_port())).await;
+    let service = HttpServer::new(|| App::new().default_service(web::to(echo))).workers(1);
+    let service = service.bind("127.0.0.1:0").expect("a free port");
+    let port = service.addrs()[0].port();
+    tokio::task::spawn_local(service.run());
+    let nginx = Nginx::printed(&printed(&issuer.home, "nginx"), port);
+    let login = issuer.login("bob").await;
+    let (good, claims) = (format!("Bearer {}", login.text("access_token")), login.claims());
+    let less = format!("Bearer {}", issuer.signed("at+jwt", &with(&claims, "scope", json!("other"))).await);
+    let elsewhere = issuer.signed("at+jwt", &with(&claims, "aud", json!("https://other.example"))).await;
+    let elsewhere = format!("Bearer {elsewhere}");
+    let http = client();
+    let send = async |headers: &[(&str, &str)]| {
+        let request = http.post(format!("{}/notes/1", nginx.url)).body("some words");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Answer::of(request.send().await.expect("an answer")).await
+    };
+
+    let answer = send(&[
+        ("Authorization", &good),
+        ("X-Auth-User", "root"),
+        ("X-Auth-Username", "root"),
+        ("X-Auth-Roles", "root"),
+        ("X-Auth-Scope", "root"),
+        ("X_Auth_User", "root"),
+    ])
+    .await;
+    assert_eq!(answer.status, 200, "{answer:?} {}", nginx.log("error.log"));
+    let seen = answer.json()["headers"].clone();
+    assert_eq!((&seen["x-auth-user"][0], &seen["x-auth-username"][0]), (&claims["sub"], &json!("bob")));
+    assert!(!answer.body.contains("root"), "{answer:?}");
+    assert_ne!(seen["authorization"][0], good, "a token of its own");
+
+    for (headers, status, challenge) in [
+        (&[][..], 401, "Bearer realm="),
+        (&[("Authorization", elsewhere.as_str())], 401, r#"error="invalid_token""#),
+        (&[("Authorization", "Bearer stranger")], 401, r#"error="invalid_token""#),
+        (&[("Authorization", &less)], 403, r#"error="insufficient_scope""#),
+    ] {
+        let answer = send(headers).await;
+        assert_eq!(answer.status, status, "{headers:?}: {answer:?}");
+        let said: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
+        let all = format!("{said:?}").replace('\\', "");
+        assert!(said.len() == 1 && all.contains(challenge), "{headers:?}: {all}");
+        assert!(!answer.body.contains("headers"), "the service was asked: {headers:?}");
+    }
+
+    issuer.served.take().expect("a server").kill();
+    let away = send(&[("Authorization", &good)]).await;
+    assert_eq!((away.status, away.header("retry-after")), (503, "5".into()), "{away:?}");
+    issuer.app.close().await;
 }
 
 /// With this secret of `app`, and a token to check or none.

@@ -65,6 +65,17 @@ impl Nginx {
         Self::start(&program, directory, &site, port, "http")
     }
 
+    /// The same with what `grantd snippet nginx` prints, which knows where grantd is.
+    pub(crate) fn printed(snippet: &str, service: u16) -> Self {
+        let (program, port) = (here(), free_port());
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let places = [
+            ("listen 127.0.0.1:9000;", format!("listen 127.0.0.1:{port};")),
+            ("http://127.0.0.1:3000;", format!("http://127.0.0.1:{service};")),
+        ];
+        Self::start(&program, directory, &replaced(snippet, &places), port, "http")
+    }
+
     fn start(program: &Path, directory: TempDir, site: &str, port: u16, scheme: &str) -> Self {
         let at = directory.path();
         std::fs::write(at.join("site.conf"), site).expect("a writable directory");
