@@ -38,7 +38,7 @@ use clap::{Parser, Subcommand};
 
 use self::failure::Failure;
 
-const HELP: &str = "{about-with-newline}{usage-heading} {usage}\n\n{subcommands}\n\n{options}";
+const HELP: &str = "{about-with-newline}{usage-heading} {usage}\n\n{subcommands}\n{options}";
 
 /// A standalone OAuth 2.0 authorization server
 #[derive(Debug, Parser)]

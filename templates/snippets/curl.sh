@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Needs bash, curl and jq; save as check.sh; start with: CLIENT_ID=... CLIENT_SECRET=... bash check.sh, or with a TOKEN to check
+# Needs bash, curl and jq; save as check.sh; start with: CLIENT_ID=... CLIENT_SECRET=... bash check.sh
+# Checks the token in the variable TOKEN, or else one that it gets for the client itself.
 set -euo pipefail
 issuer={{ self.0.word_of_issuer() }}
 audience={{ self.0.word_of_audience() }}
@@ -10,8 +11,8 @@ scope={{ self.0.word_of_scope() }}
 as_client() { curl -sS --max-time 10 --config <(printf 'user = "%s:%s"\n' "$CLIENT_ID" "$CLIENT_SECRET") "$@"; }
 
 if [ -z "${TOKEN:-}" ]; then
-    # Of several audiences of the client, `resource` picks one; it must be one of them.
-    answer=$(as_client --data grant_type=client_credentials --data-urlencode "resource=$audience" --data-urlencode "scope=$scope" "$issuer/token")
+    # For all audiences of the client; `resource` would pick one of them.
+    answer=$(as_client --data grant_type=client_credentials --data-urlencode "scope=$scope" "$issuer/token")
     TOKEN=$(jq -er .access_token <<<"$answer") || { printf '%s\n' "$answer" >&2; exit 1; }
 fi
 

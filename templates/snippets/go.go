@@ -18,6 +18,7 @@ import (
 )
 
 const issuer = {{ self.0.issuer }}
+const jwksURI = {{ self.0.jwks_uri }}
 
 var parser = jwt.NewParser(
 	jwt.WithIssuer(issuer),
@@ -80,7 +81,7 @@ func isAccessToken(token *jwt.Token) bool {
 
 func main() {
 	emptyIsFine := false // by default it would start without keys, and refuse everybody
-	keys, err := keyfunc.NewDefaultOverrideCtx(context.Background(), []string{ {{- self.0.jwks_uri -}} }, keyfunc.Override{
+	keys, err := keyfunc.NewDefaultOverrideCtx(context.Background(), []string{jwksURI}, keyfunc.Override{
 		HTTPTimeout:               3 * time.Second,
 		NoErrorReturnFirstHTTPReq: &emptyIsFine,
 		RefreshInterval:           5 * time.Minute, // by default an hour, in which a retired key stays good
