@@ -9,7 +9,7 @@ use grantd::storage::{Db, revisions};
 use serde_json::{Value, json};
 
 use crate::audit::{BREAK, MEND, meddle};
-use crate::audit_commands::{acts, home};
+use crate::audit_commands::{acts, acts_of_others, home};
 use crate::storage::open;
 use crate::support::database::TestDatabase;
 use crate::support::program::{Ended, Home};
@@ -416,14 +416,14 @@ async fn a_declared_secret_replaces_another_one_and_is_left_alone_where_it_is_th
         assert!(made.contains("client_secret:") && made.contains("(brought in)"), "{made}");
         assert!(!made.contains(old), "{made}");
         assert_eq!(done_beside(&home, file).await, "", "it is the client's own");
-        let rows = beside(&home, acts).await.len();
+        let rows = beside(&home, acts_of_others).await.len();
 
         secret_is(new);
         assert_eq!(works(old).await, 200);
         let replaced = done_beside(&home, file).await;
 
         assert_eq!(replaced, "~ client app  client_secret: (another) -> (brought in)\n");
-        assert_eq!(beside(&home, acts).await[rows..], ["client.secret_rotated"]);
+        assert_eq!(beside(&home, acts_of_others).await[rows..], ["client.secret_rotated"]);
         assert_eq!((works(old).await, works(new).await), (401, 200));
     }
     // Without the line the secret stays; a file that cannot be had changes nothing.
@@ -461,7 +461,7 @@ async fn switching_off_by_file_ends_sessions_and_nothing_is_switched_on_that_the
     server.app.reload().await.expect("read");
     assert_eq!(server.userinfo(&tokens.text("access_token")).await.status, 401);
     assert_eq!(server.refresh(app, &tokens.text("refresh_token")).await.status, 400);
-    assert_eq!(beside(&home, acts).await.last().map(String::as_str), Some("user.disabled"));
+    assert_eq!(beside(&home, acts_of_others).await.last().map(String::as_str), Some("user.disabled"));
     // An incident is not ended by the next run of a pipeline whose file knows nothing of it.
     assert_eq!(done_beside(&home, &exported).await, "");
     assert_eq!(server.login(app, "alice").await.status, 400);

@@ -51,6 +51,11 @@ pub(crate) fn acts(home: &Home) -> Vec<String> {
     rows.iter().map(|row| row["act"].as_str().expect("text").to_owned()).collect()
 }
 
+/// Without what a server does to its keys by itself, whenever that is.
+pub(crate) fn acts_of_others(home: &Home) -> Vec<String> {
+    acts(home).into_iter().filter(|act| !act.starts_with("key.")).collect()
+}
+
 fn export(home: &Home) -> Vec<Value> {
     let ended = home.run(&["audit", "export"]);
     assert_eq!(ended.status, 0, "{ended:?}");
