@@ -30,7 +30,7 @@ def check(authorization, scope=""):
         refused = Refused(503, "temporarily_unavailable")
         refused.headers = {"Retry-After": "5"}
         raise refused from None
-    except (jwt.PyJWTError, RecursionError):  # the latter for JSON of a thousand brackets
+    except jwt.PyJWTError:
         raise Refused(401, "invalid_token", ', error="invalid_token"') from None
     claims = sent["payload"]
     # RFC 9068 section 4: an ID token, or another JWT of the same issuer, is no access token. And one with `cnf` is bound

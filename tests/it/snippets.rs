@@ -195,10 +195,19 @@ async fn snippets_let_in_what_is_good_and_nothing_else(database: TestDatabase) {
     .await;
 
     // A key of which nobody could know: the second of these is made by the first.
+    let mut keys = Value::Null;
     for _ in 0..2 {
-        issuer.home.json(&["key", "rotate", "--now"]);
+        keys = issuer.home.json(&["key", "rotate", "--now"]);
     }
-    let new = &issuer.login("bob").await.text("access_token");
+    let signs = keys.as_array().expect("keys").iter().find(|key| key["state"] == "active").expect("a key");
+    let mut new = String::new();
+    until("a token signed by it", async || {
+        let login = issuer.login("bob").await;
+        new = login.text("access_token");
+        login.jose()["kid"] == signs["kid"]
+    })
+    .await;
+    let new = &new;
     join_all(services.iter().map(async |service| {
         until("the new key", async || service.get("/me", new).await.status == 200).await;
     }))
