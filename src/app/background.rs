@@ -49,17 +49,18 @@ impl App {
         }
         // First, and by itself: what is wrong with a client must not keep a token alive.
         self.reload_revocations(now.revocations).await?;
-        let without_keys = Revisions { keys: seen.keys, ..now };
+        // What is read further down may fail, and is then still to be read: the next look must not find all as it was seen.
+        let partly = Revisions { clients: now.clients, roles: now.roles, ..seen };
         if now.clients != seen.clients {
             self.status_indexes.number_clients(&self.db).await?;
-            self.directory.store(Arc::new(Directory::load(&self.db, without_keys).await?));
+            self.directory.store(Arc::new(Directory::load(&self.db, partly).await?));
         } else {
             if now.revocations != seen.revocations {
                 self.renew_status_indexes().await?;
             }
             if now.roles != seen.roles {
                 let directory = self.directory.load().at(seen).with_roles(&self.db).await?;
-                self.directory.store(Arc::new(directory.at(without_keys)));
+                self.directory.store(Arc::new(directory.at(partly)));
             }
         }
         if now.keys != seen.keys {

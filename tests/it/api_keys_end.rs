@@ -12,6 +12,8 @@ use grantd::protocol::token_id::status_index_of;
 use serde_json::json;
 
 use crate::api_keys::{API, House, OTHER, of_alice, of_batch, swap};
+use crate::audit::meddle;
+use crate::storage::open;
 use crate::support::database::TestDatabase;
 use crate::support::refusal::Challenge::Absent;
 use crate::support::refusal::assert_refusal;
@@ -26,6 +28,7 @@ trials! {
         a_user_who_is_switched_off_or_deleted_takes_their_keys_along,
         a_client_that_is_switched_off_or_deleted_takes_its_keys_along,
         ending_sessions_revokes_what_keys_were_swapped_for_and_leaves_the_keys,
+        attack_a_role_that_was_taken_while_keys_could_not_be_read_is_gone_once_they_can,
     ],
     sqlite: [
         a_token_of_a_key_that_was_found_ends_all_of_them_and_a_key_that_was_found_ends,
@@ -165,6 +168,33 @@ async fn ending_sessions_revokes_what_keys_were_swapped_for_and_leaves_the_keys(
             assert!(!house.is_revoked(&again), "{sessions:?}: the key goes on");
         }
     }
+    house.server.stop().await;
+}
+
+/// A failover in the midst of a look: whoever lost a role must not keep it until somebody changes something else.
+async fn attack_a_role_that_was_taken_while_keys_could_not_be_read_is_gone_once_they_can(
+    database: TestDatabase,
+) {
+    let (house, db) = (House::open(&database).await, open(&database).await);
+    house.alice_holds(&["clerk", "boss"]).await;
+    let (_, key) = house.key(of_alice("write", &[API])).await;
+    house.key(of_batch("read", &[API])).await;
+    let roles = async || {
+        let asked = ask_with_key(&house.server, "audience=https://api.example", &key).await;
+        asked.header("x-auth-roles").to_owned()
+    };
+    assert_eq!(roles().await, "boss,clerk");
+
+    meddle(&db, &["update api_keys set audience = '?' where client_id = 'batch'"]).await;
+    house.server.app.delete_role(&"boss".parse().expect("a name")).await.expect("deleted");
+    for _ in 0..2 {
+        house.server.app.reload().await.expect_err("an unreadable key");
+    }
+    meddle(&db, &["update api_keys set audience = '[]' where client_id = 'batch'"]).await;
+    house.reload().await;
+
+    assert_eq!(roles().await, "clerk");
+    db.close().await;
     house.server.stop().await;
 }
 
