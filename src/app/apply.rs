@@ -18,7 +18,7 @@ use crate::storage::revisions::{Subject, bump};
 use crate::storage::{Tx, clients, roles, users};
 
 use super::client_secrets::{generate, hash_foreign};
-use super::clients::{Switch, checked};
+use super::clients::{Switch, check_id, checked};
 use super::error::AdminError;
 use super::roles::{RoleChange, delete_role_in, update_role_in};
 use super::users::{NewPassword, UserChange};
@@ -148,6 +148,9 @@ impl App {
 
         for client in declared.clients.iter_mut().flatten() {
             let named = format!("client {}", client.id);
+            if let Err(error) = check_id(&client.id) {
+                wrong(&named, error);
+            }
             match checked(client.registration.clone()) {
                 Ok(registration) => client.registration = registration,
                 Err(error) => wrong(&named, error),

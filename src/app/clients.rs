@@ -42,9 +42,8 @@ impl App {
         secret: Option<PlainSecret>,
     ) -> Result<WithSecret, AdminError> {
         let registration = checked(registration)?;
-        // RFC 9068 §2.2: `client_id` of a token that was made from a key without any client is the key's.
-        if let Some(id) = id.as_ref().filter(|id| ApiKeyId::of_client_id(id).is_some()) {
-            return Err(AdminError::ReservedId(id.to_string()));
+        if let Some(id) = &id {
+            check_id(id)?;
         }
         let id = match id {
             Some(id) => id,
@@ -68,6 +67,8 @@ impl App {
         registration: Registration,
         (secrets, secret): NewSecrets,
     ) -> Result<(WithSecret, Act), AdminError> {
+        // Whichever way it comes.
+        check_id(&id)?;
         let status_index = self.fresh_status_index(tx).await?;
         let created_at = self.clock.now();
         let client = Client { id, registration, secrets, disabled_at: None, created_at, status_index };
@@ -303,6 +304,14 @@ pub enum Switch {
     On,
     /// May not.
     Off,
+}
+
+/// RFC 9068 §2.2: `client_id` of a token that was made from a key without any client is the key's.
+pub(super) fn check_id(id: &ClientId) -> Result<(), AdminError> {
+    match ApiKeyId::of_client_id(id) {
+        Some(_) => Err(AdminError::ReservedId(id.to_string())),
+        None => Ok(()),
+    }
 }
 
 /// What is sound, each thing once.

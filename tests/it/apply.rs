@@ -229,7 +229,7 @@ async fn a_file_with_a_mistake_or_without_its_audit_rows_leaves_nothing_done(dat
     let (home, db) = (home(&database), open(&database).await);
     let was = state(&home);
     let wrong = format!(
-        "{FILE}\n[[users]]\nusername = \"bob\"\nroles = [\"nobodys\"]\n[[users]]\nusername = \"carol\"\nroles = [\"unknown\"]"
+        "{FILE}\n[[users]]\nusername = \"bob\"\nroles = [\"nobodys\"]\n[[users]]\nusername = \"carol\"\nroles = [\"unknown\"]\n[[clients]]\nclient_id = \"gak_AAAAAAAAAAAAAAAA\"\ngrant_types = [\"client_credentials\"]"
     );
 
     let refused = apply(&home, &wrong, &[]);
@@ -237,6 +237,7 @@ async fn a_file_with_a_mistake_or_without_its_audit_rows_leaves_nothing_done(dat
     assert_eq!((refused.status, refused.stdout.as_str()), (1, ""), "{refused:?}");
     assert!(refused.stderr.contains("user bob: there is no role 'nobodys'"), "{refused:?}");
     assert!(refused.stderr.contains("user carol: there is no role 'unknown'"), "{refused:?}");
+    assert!(refused.stderr.contains("client gak_AAAAAAAAAAAAAAAA: "), "nor the name of a key: {refused:?}");
     assert_eq!(state(&home), was);
 
     meddle(&db, BREAK).await;

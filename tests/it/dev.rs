@@ -219,9 +219,12 @@ fn a_seed_or_a_clock_that_cannot_be_is_refused() {
         .expect("a file");
     std::fs::write(home.path().join("short.toml"), "[[users]]\nusername = \"a\"\npassword = \"short\"")
         .expect("a file");
+    let reserved = "[[clients]]\nclient_id = \"gak_AAAAAAAAAAAAAAAA\"\ngrant_types = [\"client_credentials\"]";
+    std::fs::write(home.path().join("reserved.toml"), reserved).expect("a file");
     for (arguments, status, told) in [
         (&["dev", "--seed", "wrong.toml", "--port", "0"][..], 1, "wrong.toml:3: pasword"),
         (&["dev", "--seed", "short.toml", "--port", "0"], 1, "user a: "),
+        (&["dev", "--seed", "reserved.toml", "--port", "0"], 1, "has the form of an API key's id"),
         (&["dev", "--seed", "nowhere.toml", "--port", "0"], 1, "nowhere.toml cannot be read"),
         (&["dev", "--listen", "0.0.0.0:0", "--clock-control"], 1, "--clock-control"),
         (&["dev", "--seed", "-", "--port", "0", "--exit-with-parent"], 2, "--exit-with-parent"),
