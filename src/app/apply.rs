@@ -113,7 +113,7 @@ impl App {
             return Ok(applied);
         }
         self.commit(tx, &acts).await.map_err(AdminError::from)?;
-        self.after_client_change().await?;
+        self.after_client_change().await;
         Ok(applied)
     }
 

@@ -55,7 +55,7 @@ impl App {
         bump(&mut tx, Subject::Clients).await?;
         let (made, created) = self.register_in(&mut tx, id, registration, secrets).await?;
         self.commit(tx, &[created]).await?;
-        self.after_client_change().await?;
+        self.after_client_change().await;
         Ok(made)
     }
 
@@ -100,7 +100,7 @@ impl App {
         bump(&mut tx, Subject::Clients).await?;
         let (changed, acts) = self.update_in(&mut tx, id, change, hashed).await?;
         self.commit(tx, &acts).await?;
-        self.after_client_change().await?;
+        self.after_client_change().await;
         Ok(changed)
     }
 
@@ -290,10 +290,16 @@ impl App {
         Ok(taken[0])
     }
 
-    /// A client may be the first to ask for an algorithm: its key is made at once.
-    pub(super) async fn after_client_change(&self) -> Result<(), AdminError> {
-        self.reload().await?;
-        self.keep_keys_in_order().await
+    /// A client may be the first to ask for an algorithm: its key is made at once. What fails here undoes nothing, and a
+    /// secret that was just made is told only once; so it is for those who look again by themselves.
+    pub(super) async fn after_client_change(&self) {
+        let done = match self.reload().await {
+            Ok(()) => self.keep_keys_in_order().await,
+            failed => failed,
+        };
+        if let Err(cause) = done {
+            tracing::warn!(%cause, "the client was written; servers see it, and make the key that it asks for, when they look again");
+        }
     }
 }
 
