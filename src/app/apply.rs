@@ -14,6 +14,7 @@ use crate::model::scope::Scope;
 use crate::model::secret::{HashedSecret, PlainSecret};
 use crate::model::user::Username;
 use crate::passwords::Verdict;
+use crate::storage::family_locks::{Many, lock_many};
 use crate::storage::revisions::{Subject, bump};
 use crate::storage::{Tx, clients, roles, users};
 
@@ -270,10 +271,12 @@ impl App {
         mut prepared: Prepared,
         deletions: &[Named],
     ) -> Result<(Applied, Vec<Act>), AdminError> {
-        // First of all and in this order, so that whoever changes one of them waits for us, or we for them.
-        for subject in [Subject::Clients, Subject::Roles, Subject::Users, Subject::ApiKeys] {
+        // First of all, so that whoever changes one of them waits for us, or we for them; what is declared is in no order.
+        use Subject::{ApiKeys, Clients, Revocations, Roles, Users};
+        for subject in [Clients, Roles, Users, ApiKeys, Revocations] {
             bump(tx, subject).await?;
         }
+        lock_many(tx, &changed_by(declared, deletions), self.clock.now()).await?;
         let mut done = Applied::default();
         let mut acts = Vec::new();
         for role in declared.roles.iter().flatten() {
@@ -417,10 +420,7 @@ impl App {
                 act
             }),
             Named::Client(id) => self.delete_client_in(tx, id).await,
-            Named::User(name) => {
-                bump(tx, Subject::Revocations).await?;
-                self.delete_user_in(tx, name).await
-            }
+            Named::User(name) => self.delete_user_in(tx, name).await,
         };
         match deleted {
             Ok(act) => acts.push(act),
@@ -441,6 +441,28 @@ impl Applied {
             *self.ended.get_or_insert(0) += ended;
         }
     }
+}
+
+/// Whom a file may change. Whether it does so is read when nobody else can change it any more.
+fn changed_by<'a>(declared: &'a Declared, deletions: &'a [Named]) -> Many<'a> {
+    let (mut many, users) = (Many::default(), declared.users.iter().flatten());
+    for user in users {
+        many.users.push(&user.username);
+        many.ended_users.extend((user.enabled == Some(false)).then_some(&user.username));
+    }
+    let switched = declared.clients.iter().flatten().filter(|client| client.enabled.is_some());
+    many.ended_clients.extend(switched.map(|client| &client.id));
+    for named in deletions {
+        match named {
+            Named::Role(_) => {}
+            Named::Client(id) => many.ended_clients.push(id),
+            Named::User(name) => {
+                many.users.push(name);
+                many.ended_users.push(name);
+            }
+        }
+    }
+    many
 }
 
 fn deletes(deletions: &[Named], role: &str) -> bool {

@@ -9,7 +9,7 @@ pub mod clients;
 pub mod db;
 pub mod error;
 pub mod families;
-mod family_locks;
+pub mod family_locks;
 pub mod foreign_table;
 pub mod group_commit;
 pub mod health;

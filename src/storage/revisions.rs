@@ -1,5 +1,11 @@
 //! One number for each thing that servers keep in memory, bumped with every change to it. The number of status indexes
 //! is one of them: it grows by as many as are handed out.
+//!
+//! They are also the locks by which changes wait for each other on Postgres. Whoever locks several things does so in this
+//! order, or two will one day wait for each other: the subjects in the order of [`Subject`]; rows of users, as a login does
+//! first; rows of clients; rows of families by their ids; the head of the audit. Status indexes are handed out before
+//! [`Subject::Revocations`], always to one who holds [`Subject::Clients`] or [`Subject::ApiKeys`]; whoever holds both of
+//! these may have them at any time.
 
 use crate::model::status::StatusIndex;
 

@@ -7,6 +7,7 @@ mod advertised;
 mod api_keys;
 mod api_keys_end;
 mod apply;
+mod apply_races;
 mod audit;
 mod audit_commands;
 mod beside_token;
@@ -98,6 +99,7 @@ fn main() -> std::process::ExitCode {
     support::runner::run([
         advertised::trials(),
         apply::trials(),
+        apply_races::trials(),
         api_keys::trials(),
         api_keys_end::trials(),
         audit::trials(),

@@ -4,6 +4,7 @@
 use grantd::model::id::FamilyId;
 use grantd::model::session::{Family, FamilySecret, RevocationReason, StrangeRetry};
 use grantd::model::time::{Timestamp, Ttl};
+use grantd::storage::family_locks::{self, Many};
 use grantd::storage::families::{Moved, Owned, Retried, Which};
 use grantd::storage::revisions::{self, Subject};
 use grantd::storage::{Db, StorageError, clients, families, installation, users};
@@ -28,6 +29,7 @@ trials! {
         families_are_listed_until_they_expire,
         a_purge_takes_what_was_over_before_its_time,
         families_go_with_their_user_and_their_client,
+        what_is_locked_to_be_changed_stays_as_it_was,
         a_fact_of_the_installation_is_set_once,
     ],
 }
@@ -431,5 +433,26 @@ async fn a_fact_of_the_installation_is_set_once(database: TestDatabase) {
 
     assert_eq!(installation::read(&db, ODD).await.expect("readable"), Some(value));
     assert_eq!(installation::read(&db, "").await.expect("readable"), Some(Vec::new()));
+    db.close().await;
+}
+
+async fn what_is_locked_to_be_changed_stays_as_it_was(database: TestDatabase) {
+    let all = [family(1, "app", 1), family(2, "web", 2), family(3, "app", 2)];
+    let db = with(&database, &all).await;
+    let (one, two) = (user(1, &[]).username, user(2, &[]).username);
+    let (web, nobody) = ("web".parse().expect("an id"), "nobody".parse().expect("a name"));
+    let many = Many {
+        users: vec![&two, &one, &nobody],
+        ended_users: vec![&one, &nobody],
+        ended_clients: vec![&web],
+    };
+
+    for many in [&many, &Many::default()] {
+        write!(db, family_locks::lock_many(many, at(1001))).expect("locked, and free again");
+    }
+
+    for (number, before) in (1..).zip(&all) {
+        assert_eq!(whole(&find(&db, number).await), whole(before));
+    }
     db.close().await;
 }
