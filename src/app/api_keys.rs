@@ -9,7 +9,7 @@ use crate::model::secret::PlainSecret;
 use crate::model::status::StatusIndex;
 use crate::model::time::{Timestamp, Ttl};
 use crate::model::user::Username;
-use crate::protocol::api_key::may_have_keys;
+use crate::protocol::api_key::{check_live, may_have_keys};
 use crate::protocol::{audience, scope_rules};
 use crate::storage::api_keys::{self, WhichKeys};
 use crate::storage::revisions::{Subject, bump};
@@ -182,7 +182,7 @@ impl App {
         }
     }
 
-    /// Revokes the tokens that were made from the keys that are meant, whose indexes are taken; the keys go on. To be
+    /// Revokes the tokens that were made from the keys that are meant and have not ended; the keys go on, with new indexes. To be
     /// called where [`Subject::ApiKeys`] was bumped and [`Subject::Revocations`] was not. Gives the number of keys.
     pub(super) async fn cut_off_api_keys(
         &self,
@@ -191,17 +191,14 @@ impl App {
         now: Timestamp,
     ) -> Result<u64, StorageError> {
         let found = api_keys::list(&mut *tx, which).await?;
-        let live: Vec<ApiKeyId> =
-            found.iter().filter(|held| held.key.revoked_at.is_none()).map(|held| held.key.id).collect();
+        let live = found.iter().map(|held| &held.key).filter(|key| check_live(key, now).is_ok());
+        let live: Vec<ApiKeyId> = live.map(|key| key.id).collect();
         if live.is_empty() {
             return Ok(0);
         }
         let count = u32::try_from(live.len()).unwrap_or(u32::MAX);
         let fresh = self.status_indexes.take_in(tx, count).await?;
-        for (id, fresh) in live.iter().zip(fresh) {
-            api_keys::cut_off(tx, *id, fresh, now).await?;
-        }
-        Ok(live.len() as u64)
+        api_keys::cut_off(tx, which, live.into_iter().zip(fresh), now).await
     }
 
     /// Revokes the tokens that were made from the key whose index this is; `None` if it is no key's, or no more.

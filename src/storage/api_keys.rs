@@ -142,24 +142,30 @@ pub async fn revoke(tx: &mut Tx, which: WhichKeys<'_>, now: Timestamp) -> Result
     ))
 }
 
-/// Revokes the tokens that were made from a key, and gives it the index `fresh` for those to come; `false` if there is no
-/// such key, or no more. Bumps [`Subject::ApiKeys`] and [`Subject::Revocations`] first.
+/// Revokes the tokens that were made from the keys that are meant and live at `now`, and gives these the indexes `fresh`
+/// for those to come; gives how many there are. Bumps [`Subject::ApiKeys`] and [`Subject::Revocations`] first.
 pub async fn cut_off(
     tx: &mut Tx,
-    id: ApiKeyId,
-    fresh: StatusIndex,
+    which: WhichKeys<'_>,
+    fresh: impl IntoIterator<Item = (ApiKeyId, StatusIndex)>,
     now: Timestamp,
-) -> Result<bool, StorageError> {
-    revoke_tokens(tx, WhichKeys::One(id), now).await?;
-    let changed = execute!(
-        tx,
-        "update api_keys set status_index = $2 where id = $1 and revoked_at is null",
-        id.to_string(),
-        stored(fresh)
-    );
-    Ok(changed == 1)
+) -> Result<u64, StorageError> {
+    revoke_tokens(tx, which, now).await?;
+    let mut changed = 0;
+    for (id, fresh) in fresh {
+        changed += execute!(
+            &mut *tx,
+            "update api_keys set status_index = $2
+             where id = $1 and revoked_at is null and (expires_at is null or expires_at > $3)",
+            id.to_string(),
+            stored(fresh),
+            now.as_secs()
+        );
+    }
+    Ok(changed)
 }
 
+/// No token lives longer than the key that it was made from, so that those of expired keys need no revocation.
 async fn revoke_tokens(tx: &mut Tx, which: WhichKeys<'_>, now: Timestamp) -> Result<(), StorageError> {
     bump(tx, Subject::ApiKeys).await?;
     bump(tx, Subject::Revocations).await?;
@@ -171,13 +177,14 @@ async fn revoke_tokens(tx: &mut Tx, which: WhichKeys<'_>, now: Timestamp) -> Res
                 $5 + (select coalesce(max(longest_ttl), 0) from signing_keys)
          from api_keys
          where ($1 is null or id = $1) and ($2 is null or user_id = $2) and ($3 is null or client_id = $3)
-           and ($4 is null or created_at < $4) and revoked_at is null
+           and ($4 is null or created_at < $4) and revoked_at is null and (expires_at is null or expires_at > $6)
          on conflict (status_index) do nothing",
         named.id,
         named.user_id,
         named.client_id,
         named.before,
-        now.plus(KEEP).as_secs()
+        now.plus(KEEP).as_secs(),
+        now.as_secs()
     );
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use grantd::model::api_key::{ApiKey, ApiKeyHash, ApiKeyId, Held, Holder, Owner, Terms};
 use grantd::storage::api_keys::WhichKeys;
+use grantd::storage::revisions::{self, Revisions};
 use grantd::storage::{Db, StorageError, api_keys, clients, revocations, roles, users};
 
 use crate::storage::{ODD, at, client, open, role, status_index, user, user_id, write};
@@ -13,7 +14,7 @@ trials! {
         a_key_reads_back_as_it_was_written_with_what_its_user_holds,
         keys_are_found_by_whose_they_are_and_when_they_were_made,
         a_key_that_is_ended_leaves_its_tokens_revoked_and_does_not_come_back,
-        a_key_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_another_index,
+        keys_that_are_cut_off_leave_their_tokens_revoked_and_go_on_with_other_indexes,
         keys_go_with_whose_they_are_and_when_they_have_been_over_for_long,
         an_id_is_taken_once_and_a_key_needs_an_owner,
     ],
@@ -131,7 +132,8 @@ async fn a_key_that_is_ended_leaves_its_tokens_revoked_and_does_not_come_back(da
 
     assert_eq!(write!(db, api_keys::revoke(WhichKeys::One(one), at(50))).expect("written"), 1);
     assert_eq!(write!(db, api_keys::revoke(WhichKeys::One(one), at(60))).expect("over already"), 0);
-    assert!(!write!(db, api_keys::cut_off(one, status_index(7), at(60))).expect("nothing to go on"));
+    let cut_off = write!(db, api_keys::cut_off(WhichKeys::One(one), [(one, status_index(7))], at(60)));
+    assert_eq!(cut_off.expect("nothing to go on"), 0);
 
     assert_eq!(revoked(&db).await, [1]);
     let found = api_keys::list(&db, WhichKeys::One(one)).await.expect("readable");
@@ -143,20 +145,38 @@ async fn a_key_that_is_ended_leaves_its_tokens_revoked_and_does_not_come_back(da
     db.close().await;
 }
 
-async fn a_key_that_is_cut_off_leaves_its_tokens_revoked_and_goes_on_with_another_index(
+async fn keys_that_are_cut_off_leave_their_tokens_revoked_and_go_on_with_other_indexes(
     database: TestDatabase,
 ) {
     let db = furnished(&database).await;
-    let key = key(1, of_app());
-    write!(db, api_keys::insert(&key)).expect("inserted");
+    let mut over = key(3, of_app());
+    over.terms.expires_at = Some(at(5));
+    let all = [key(1, of_app()), key(2, of_app()), over, key(4, Owner::User(user_id(1)))];
+    for key in &all {
+        write!(db, api_keys::insert(key)).expect("inserted");
+    }
+    let app = "app".parse().expect("an id");
+    let indexes = async || {
+        let found = api_keys::list(&db, WhichKeys::All).await.expect("readable");
+        found.iter().rev().map(|held| held.key.status_index.as_u64() - 1000).collect::<Vec<_>>()
+    };
+    let before = revisions::read(&db).await.expect("readable");
 
-    assert!(write!(db, api_keys::cut_off(key.id, status_index(1009), at(5))).expect("written"));
+    let fresh = [&all[0], &all[1], &all[2]].map(|key| (key.id, status_index(key.status_index.as_u64() + 10)));
+    let cut_off = write!(db, api_keys::cut_off(WhichKeys::Client(&app), fresh, at(5)));
 
-    assert_eq!(revoked(&db).await, [1]);
-    let after = api_keys::list(&db, WhichKeys::All).await.expect("readable");
-    assert_eq!(after[0].key, ApiKey { status_index: status_index(1009), ..key });
+    assert_eq!(cut_off.expect("written"), 2);
+    assert_eq!((revoked(&db).await, indexes().await), (vec![1, 2], vec![11, 12, 3, 4]));
+    let after = revisions::read(&db).await.expect("readable");
+    let once = Revisions {
+        api_keys: before.api_keys + 1,
+        revocations: before.revocations + 1,
+        ..before
+    };
+    assert_eq!(after, once, "however many there are");
     let none = ApiKeyId::from_random([9; 12]);
-    assert!(!write!(db, api_keys::cut_off(none, status_index(7), at(5))).expect("there is none"));
+    let nobody = write!(db, api_keys::cut_off(WhichKeys::One(none), [(none, status_index(7))], at(5)));
+    assert_eq!(nobody.expect("there is none"), 0);
     db.close().await;
 }
 
