@@ -208,15 +208,15 @@ impl App {
         actor: &Actor,
     ) -> Result<Option<ApiKeyId>, E> {
         let Some(id) = api_keys::find_by_status_index(&self.db, index).await? else { return Ok(None) };
+        let fresh = self.status_indexes.next(&self.db).await?;
         let mut tx = self.db.begin().await?;
         // Of two who do this at once the second finds it done.
-        bump(&mut tx, Subject::ApiKeys).await?;
-        let still = api_keys::find_by_status_index(&mut tx, index).await? == Some(id);
-        if !still || self.cut_off_api_keys(&mut tx, WhichKeys::One(id), self.clock.now()).await? == 0 {
+        if !api_keys::renew_status_index(&mut tx, id, (index, fresh), self.clock.now()).await? {
             tx.rollback().await?;
             return Ok(None);
         }
         self.commit_as(actor, tx, &[Act::ApiKeyTokensRevoked(ApiKeysOf::One(id), 1)]).await?;
+        self.api_keys.load().renew(id, index, fresh);
         Ok(Some(id))
     }
 

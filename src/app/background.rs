@@ -67,7 +67,7 @@ impl App {
             self.reload_keys().await?;
         }
         // Last, so that nothing that is wrong with them holds anything else up.
-        self.reload_api_keys(now).await?;
+        self.reload_api_keys(seen, now).await?;
         let directory = self.directory.load();
         if directory.revisions != now {
             self.directory.store(Arc::new(directory.at(now)));

@@ -7,10 +7,10 @@ use crate::model::status::StatusIndex;
 use crate::model::time::Timestamp;
 
 use super::clients::{audience_from, audience_json, parse, second_after};
-use super::db::{Conn, Tx, execute, row, rows};
+use super::db::{Conn, Db, Tx, execute, row, rows};
 use super::error::StorageError;
 use super::revisions::{Subject, bump};
-use super::revocations::{KEEP, status_index, stored};
+use super::revocations::{KEEP, revoke_index, status_index, stored};
 
 #[derive(sqlx::FromRow)]
 struct KeyRow {
@@ -66,25 +66,53 @@ impl WhichKeys<'_> {
     }
 }
 
+/// One text, with what is meant after it.
+macro_rules! held {
+    ($meant:literal) => {
+        concat!(
+            "select api_keys.id, user_id, client_id, api_keys.name, scope, audience, hash, status_index,
+                    api_keys.created_at, expires_at, revoked_at, username, disabled_at as user_disabled_at,
+                    (select string_agg(role, ' ') from user_roles where user_roles.user_id = users.id) as roles
+             from api_keys left join users on users.id = api_keys.user_id ",
+            $meant
+        )
+    };
+}
+
 /// The keys that are meant, revoked or not, the newest first.
 pub async fn list(on: impl Into<Conn<'_>>, which: WhichKeys<'_>) -> Result<Vec<Held>, StorageError> {
     let named = which.named();
     let keys: Vec<KeyRow> = rows!(
         on,
         KeyRow,
-        "select api_keys.id, user_id, client_id, api_keys.name, scope, audience, hash, status_index,
-                api_keys.created_at, expires_at, revoked_at, username, disabled_at as user_disabled_at,
-                (select string_agg(role, ' ') from user_roles where user_roles.user_id = users.id) as roles
-         from api_keys left join users on users.id = api_keys.user_id
-         where ($1 is null or api_keys.id = $1) and ($2 is null or user_id = $2) and ($3 is null or client_id = $3)
-           and ($4 is null or api_keys.created_at < $4)
-         order by api_keys.created_at desc, api_keys.id",
+        held!(
+            "where ($1 is null or api_keys.id = $1) and ($2 is null or user_id = $2) and ($3 is null or client_id = $3)
+               and ($4 is null or api_keys.created_at < $4)
+             order by api_keys.created_at desc, api_keys.id"
+        ),
         named.id,
         named.user_id,
         named.client_id,
         named.before
     );
     keys.into_iter().map(KeyRow::into_model).collect()
+}
+
+/// The keys that nobody has ended, in no order. Those that have expired go when they are purged: whoever reads them here
+/// may have a clock that is ahead for a moment.
+pub async fn list_unrevoked(db: &Db) -> Result<Vec<Held>, StorageError> {
+    let keys: Vec<KeyRow> = rows!(db, KeyRow, held!("where revoked_at is null"));
+    keys.into_iter().map(KeyRow::into_model).collect()
+}
+
+/// The index that the tokens carry which are made from a key; `None` if there is no such key.
+pub async fn find_status_index(
+    on: impl Into<Conn<'_>>,
+    id: ApiKeyId,
+) -> Result<Option<StatusIndex>, StorageError> {
+    let found: Option<(i64,)> =
+        row!(on, (i64,), "select status_index from api_keys where id = $1", id.to_string());
+    found.map(|(index,)| status_index(Some(index))).transpose()
 }
 
 /// The key whose tokens carry this index.
@@ -163,6 +191,31 @@ pub async fn cut_off(
         );
     }
     Ok(changed)
+}
+
+/// The same for one key that still has the index `old`; `false` if it has another or has ended, or there is none. Bumps
+/// [`Subject::Revocations`] alone: whoever sees that the index of a key was revoked asks for the one that followed.
+pub async fn renew_status_index(
+    tx: &mut Tx,
+    id: ApiKeyId,
+    (old, fresh): (StatusIndex, StatusIndex),
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    bump(tx, Subject::Revocations).await?;
+    let changed = execute!(
+        &mut *tx,
+        "update api_keys set status_index = $3
+         where id = $1 and status_index = $2 and revoked_at is null and (expires_at is null or expires_at > $4)",
+        id.to_string(),
+        stored(old),
+        stored(fresh),
+        now.as_secs()
+    );
+    if changed != 1 {
+        return Ok(false);
+    }
+    revoke_index(tx, old, now).await?;
+    Ok(true)
 }
 
 /// No token lives longer than the key that it was made from, so that those of expired keys need no revocation.

@@ -15,7 +15,7 @@ use crate::model::time::{Timestamp, Ttl};
 use super::db::{Conn, Db, Tx, execute, row, rows};
 use super::error::StorageError;
 use super::revisions::{Subject, bump};
-use super::revocations::{KEEP, status_index, stored};
+use super::revocations::{KEEP, revoke_index, status_index, stored};
 
 #[derive(sqlx::FromRow)]
 struct ClientRow {
@@ -277,15 +277,7 @@ pub async fn renew_status_index(
     if changed != 1 {
         return Ok(false);
     }
-    execute!(
-        tx,
-        "insert into revocations (status_index, revision, expires_at)
-         values ($1, (select value from revisions where subject = 'revocations'),
-                 $2 + (select coalesce(max(longest_ttl), 0) from signing_keys))
-         on conflict (status_index) do nothing",
-        stored(old),
-        now.plus(KEEP).as_secs(),
-    );
+    revoke_index(tx, old, now).await?;
     Ok(true)
 }
 

@@ -36,6 +36,24 @@ pub async fn since(on: impl Into<Conn<'_>>, revision: i64) -> Result<Vec<Revocat
     found.into_iter().map(revocation).collect()
 }
 
+/// Revokes one index. To be called where [`Subject::Revocations`](super::revisions::Subject::Revocations) was bumped.
+pub(super) async fn revoke_index(
+    tx: &mut Tx,
+    index: StatusIndex,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    execute!(
+        tx,
+        "insert into revocations (status_index, revision, expires_at)
+         values ($1, (select value from revisions where subject = 'revocations'),
+                 $2 + (select coalesce(max(longest_ttl), 0) from signing_keys))
+         on conflict (status_index) do nothing",
+        stored(index),
+        now.plus(KEEP).as_secs(),
+    );
+    Ok(())
+}
+
 /// Deletes what was over at `now`; gives the number.
 pub async fn purge(tx: &mut Tx, now: Timestamp) -> Result<u64, StorageError> {
     Ok(execute!(tx, "delete from revocations where expires_at <= $1", now.as_secs()))

@@ -9,6 +9,7 @@ use grantd::model::secret::PlainSecret;
 use grantd::model::status::StatusIndex;
 use grantd::model::time::Ttl;
 use grantd::protocol::token_id::status_index_of;
+use grantd::storage::revisions;
 use serde_json::json;
 
 use crate::api_keys::{API, House, OTHER, of_alice, of_batch, swap};
@@ -28,6 +29,7 @@ trials! {
         a_user_who_is_switched_off_or_deleted_takes_their_keys_along,
         a_client_that_is_switched_off_or_deleted_takes_its_keys_along,
         ending_sessions_revokes_what_keys_were_swapped_for_and_leaves_the_keys,
+        attack_a_token_that_is_given_back_makes_no_instance_read_all_keys,
         attack_a_role_that_was_taken_while_keys_could_not_be_read_is_gone_once_they_can,
     ],
     sqlite: [
@@ -195,6 +197,37 @@ async fn attack_a_role_that_was_taken_while_keys_could_not_be_read_is_gone_once_
 
     assert_eq!(roles().await, "clerk");
     db.close().await;
+    house.server.stop().await;
+}
+
+/// Anybody with a key can do it again and again.
+async fn attack_a_token_that_is_given_back_makes_no_instance_read_all_keys(database: TestDatabase) {
+    let (house, db) = (House::open(&database).await, open(&database).await);
+    let other = TestServer::start(&database).await;
+    let (_, key) = house.key(of_batch("read", &[API])).await;
+    other.app.reload().await.expect("readable");
+    let before = revisions::read(&db).await.expect("readable");
+    let mut seen = vec![index(&house.swapped(&key).await)];
+
+    for _ in 0..2 {
+        let asked = ask_with_key(&house.server, "audience=https://api.example", &key).await;
+        let token = asked.header("authorization").trim_start_matches("Bearer ").to_owned();
+        let given_back = house.server.post_as("/revoke", house.batch(), &[("token", &token)]).await;
+        assert_eq!(given_back.status, 200, "{given_back:?}");
+        other.app.reload().await.expect("readable");
+
+        let (here, there) = (house.swapped(&key).await, swap(&other, house.api(), &key, &[]).await);
+        assert_eq!(index(&here), index(&there));
+        assert!(!house.is_revoked(&here) && !other.app.revocations().is_revoked(index(&there)));
+        assert!(!seen.contains(&index(&here)));
+        seen.push(index(&here));
+    }
+
+    let after = revisions::read(&db).await.expect("readable");
+    assert_eq!((after.api_keys, after.clients), (before.api_keys, before.clients));
+    assert_eq!(after.revocations, before.revocations + 2);
+    db.close().await;
+    other.stop().await;
     house.server.stop().await;
 }
 

@@ -15,6 +15,7 @@ trials! {
         keys_are_found_by_whose_they_are_and_when_they_were_made,
         a_key_that_is_ended_leaves_its_tokens_revoked_and_does_not_come_back,
         keys_that_are_cut_off_leave_their_tokens_revoked_and_go_on_with_other_indexes,
+        the_index_of_a_key_is_renewed_once_and_nothing_else_about_keys_is_said_to_have_changed,
         keys_go_with_whose_they_are_and_when_they_have_been_over_for_long,
         an_id_is_taken_once_and_a_key_needs_an_owner,
     ],
@@ -177,6 +178,40 @@ async fn keys_that_are_cut_off_leave_their_tokens_revoked_and_go_on_with_other_i
     let none = ApiKeyId::from_random([9; 12]);
     let nobody = write!(db, api_keys::cut_off(WhichKeys::One(none), [(none, status_index(7))], at(5)));
     assert_eq!(nobody.expect("there is none"), 0);
+    db.close().await;
+}
+
+async fn the_index_of_a_key_is_renewed_once_and_nothing_else_about_keys_is_said_to_have_changed(
+    database: TestDatabase,
+) {
+    let db = furnished(&database).await;
+    let mut over = key(2, of_app());
+    over.terms.expires_at = Some(at(5));
+    let (key, ended) = (key(1, of_app()), key(3, of_app()));
+    for key in [&key, &over, &ended] {
+        write!(db, api_keys::insert(key)).expect("inserted");
+    }
+    write!(db, api_keys::revoke(WhichKeys::One(ended.id), at(4))).expect("ended");
+    let before = revisions::read(&db).await.expect("readable");
+
+    let fresh = status_index(1009);
+    let renewed = async |key: &ApiKey| {
+        write!(db, api_keys::renew_status_index(key.id, (key.status_index, fresh), at(5))).expect("written")
+    };
+    assert!(renewed(&key).await);
+    for too_late in [&key, &over, &ended] {
+        assert!(!renewed(too_late).await, "{too_late:?}");
+    }
+
+    assert_eq!(revoked(&db).await, [1, 3]);
+    assert_eq!(api_keys::find_status_index(&db, key.id).await.expect("readable"), Some(fresh));
+    let nobodys = ApiKeyId::from_random([9; 12]);
+    assert_eq!(api_keys::find_status_index(&db, nobodys).await.expect("readable"), None);
+    assert_eq!(revisions::read(&db).await.expect("readable").api_keys, before.api_keys);
+    let unrevoked = api_keys::list_unrevoked(&db).await.expect("readable");
+    let mut left: Vec<_> = unrevoked.iter().map(|held| held.key.created_at.as_secs()).collect();
+    left.sort_unstable();
+    assert_eq!(left, [1, 2]);
     db.close().await;
 }
 
