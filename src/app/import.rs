@@ -130,6 +130,7 @@ impl App {
         imported.dry_run = dry_run;
         let stops = !imported.refused.is_empty() && !skip_refused;
         imported.created = if stops { 0 } else { new };
+        imported.roles = if stops { BTreeMap::new() } else { held.iter().cloned().collect() };
         if stops {
             imported.roles_created.clear();
         }
@@ -243,6 +244,7 @@ impl Gathered {
             left_out: self.left_out,
             refused: self.refused,
             schemes: self.schemes,
+            roles: BTreeMap::new(),
             roles_created: self.new_roles.into_iter().collect(),
         }
     }

@@ -215,7 +215,8 @@ async fn persist(
     Ok(persisted)
 }
 
-/// Costs the same whether the user exists or not.
+/// Costs the same whether the user exists or not, as far as the hash is what the settings say: an imported one takes the
+/// time of its own scheme until the first login, which tells that there is somebody who has not logged in yet.
 async fn verify(
     app: &App,
     admission: Admission,

@@ -46,7 +46,10 @@ Hashes of all of these are taken in every format: bcrypt, Argon2, PBKDF2, scrypt
 Columns with usual names need no --map: username, email, full_name, hashed_password, roles, is_active, disabled
 and the like. Fields: username, email, name, first_name, last_name, password_hash, roles (names with commas
 between, or a JSON array), role:NAME (a true/false column that gives one role), enabled, disabled, id (a UUID
-that stays the 'sub' of tokens), - (the column stays behind).
+that stays the 'sub' of tokens), - (the column stays behind). A row with nothing in its column 'enabled' is
+refused; nothing in 'disabled' means that they are not.
+
+Roles that exist are given by name, as the source has it: --dry-run says how many users would hold each.
 
 If a row is refused, nothing is imported, and all that is wrong is told; --skip-refused imports the others.
 Users who are there already stay as they are, so that the same import can be run again. Two rows of one name
@@ -222,7 +225,8 @@ fn report(json: Reader, imported: &Imported, skips: bool) -> Result<(), Failure>
             }
             let of_all = |(scheme, users): (&&str, &u64)| format!("{users} {scheme}");
             let hashes: Vec<String> = imported.schemes.iter().map(of_all).collect();
-            output::record(json, &ForPeople { summary: view.summary, hashes })?;
+            let roles = view.roles.iter().map(|(role, users)| format!("{users} {role}")).collect();
+            output::record(json, &ForPeople { summary: view.summary, roles, hashes })?;
         }
     }
     if imported.refused.is_empty() || skips {
@@ -240,6 +244,8 @@ fn report(json: Reader, imported: &Imported, skips: bool) -> Result<(), Failure>
 struct ImportView<'a> {
     #[serde(flatten)]
     summary: Summary<'a>,
+    /// New users by the role that they hold; somebody with two is in both.
+    roles: BTreeMap<&'a str, u64>,
     /// Users by the way in which their password is hashed.
     hashes: &'a BTreeMap<&'static str, u64>,
     refused: Vec<RefusedView<'a>>,
@@ -263,6 +269,7 @@ struct Summary<'a> {
 struct ForPeople<'a> {
     #[serde(flatten)]
     summary: Summary<'a>,
+    roles: Vec<String>,
     hashes: Vec<String>,
 }
 
@@ -292,6 +299,7 @@ impl<'a> ImportView<'a> {
                 roles_created: imported.roles_created.iter().map(ToString::to_string).collect(),
                 sha256: imported.sha256.as_ref().map(|hash| hex(hash)),
             },
+            roles: imported.roles.iter().map(|(role, users)| (role.as_str(), *users)).collect(),
             hashes: &imported.schemes,
             refused: refused.collect(),
         }

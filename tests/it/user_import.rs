@@ -165,7 +165,7 @@ async fn a_refused_row_stops_the_import_unless_the_others_are_wanted(database: T
         (5, "has no password"),
         (6, "cannot be used here"),
         (7, "NUL"),
-        (8, "is a password hash"),
+        (8, "looks like a password hash"),
         (9, "more or fewer columns"),
         (11, "a format that grantd does not read"),
         (12, "stands in another row"),
@@ -213,6 +213,8 @@ async fn roles_come_along_and_those_that_are_missing_are_made_only_if_wanted(dat
 
     let made = import(&server.app, ImportWish { create_roles: true, ..wish(&path, map) }).await;
     assert_eq!(told(&made), (5, 0, vec![]));
+    let given: Vec<(&str, u64)> = made.roles.iter().map(|(role, users)| (role.as_str(), *users)).collect();
+    assert_eq!(given, [("admin", 4), ("boss", 2), ("editor", 3)]);
     let made: Vec<String> = made.roles_created.iter().map(ToString::to_string).collect();
     assert_eq!(made, ["boss", "editor"]);
     let users = server.app.list_users().await.expect("readable");
@@ -254,6 +256,7 @@ async fn an_import_is_one_row_of_the_audit_and_a_dry_run_is_none(database: TestD
     let dry = ImportWish { dry_run: true, create_roles: true, ..wish(&path, &[]) };
     let dry = import(&server.app, dry).await;
     assert_eq!((dry.created, dry.dry_run, dry.roles_created.len()), (2, true, 1));
+    assert_eq!(dry.roles, [("x".parse().expect("a role"), 2)].into());
     assert!(server.app.list_users().await.expect("readable").is_empty());
     assert!(server.app.list_roles().await.expect("readable").is_empty());
     assert_eq!(audited().await.iter().filter(|(act, _)| act.starts_with("user")).count(), 0);

@@ -18,6 +18,9 @@ trials! {
         a_dump_of_django_moves_in_with_its_groups,
         a_realm_of_keycloak_moves_in_with_its_ids,
         lines_of_an_htpasswd_file_move_in,
+        attack_an_import_switches_nobody_on_of_whom_it_is_not_said_that_they_are,
+        a_name_that_looks_like_a_hash_is_refused_and_not_repeated,
+        the_roles_that_an_import_gives_are_counted_before_it_gives_them,
         what_cannot_be_read_is_told_without_a_hash_and_changes_nothing,
         a_hash_of_any_of_these_systems_makes_a_user,
     ],
@@ -128,6 +131,78 @@ fn lines_of_an_htpasswd_file_move_in() {
     assert_eq!(imported["created"], 1, "{imported}");
 }
 
+fn attack_an_import_switches_nobody_on_of_whom_it_is_not_said_that_they_are() {
+    let home = home_with(&[]);
+    let row = |more: &str| format!("{{\"username\": \"off\", \"hash\": \"{BCRYPT}\"{more}}}\n");
+    for (name, text, map) in [
+        ("null.jsonl", row(", \"is_active\": null"), &[][..]),
+        ("empty.jsonl", row(", \"is_active\": \"\""), &[]),
+        ("blank.jsonl", row(", \"active\": \" \""), &[]),
+        // One of the rows has the column that is named, and the other one has it not.
+        (
+            "absent.jsonl",
+            format!("{}{{\"username\": \"on\", \"hash\": \"{BCRYPT}\", \"on\": 1}}\n", row("")),
+            &["--map", "on=enabled", "--skip-refused"],
+        ),
+        ("empty.csv", format!("username,hash,enabled\noff,{BCRYPT},\n"), &[]),
+        ("blank.csv", format!("username,hash,on\noff,{BCRYPT},  \n"), &["--map", "on=enabled"]),
+        // What says nothing stands beside what says that they are on.
+        ("both.csv", format!("username,hash,disabled,enabled\noff,{BCRYPT},false,\n"), &[]),
+    ] {
+        std::fs::write(home.path().join(name), text).expect("written");
+
+        let ended = home.run(&[&["user", "import", name], map].concat());
+
+        assert!(
+            ended.stderr.contains("(off)") || ended.stderr.contains("is neither true"),
+            "{name}: {ended:?}"
+        );
+        assert!(users(&home).iter().all(|user| user["username"] != "off"), "{name}");
+    }
+    // A file without such a column is of a system that switches nobody off; and nothing in `disabled` is what users have who
+    // never were.
+    let disabled = format!("username,hash,disabled\nemil,{BCRYPT},\nfred,{BCRYPT},true\n");
+    for (name, text) in [("plain.jsonl", row("").replace("off", "dora")), ("disabled.csv", disabled)] {
+        std::fs::write(home.path().join(name), text).expect("written");
+        home.json(&["user", "import", name]);
+    }
+    let enabled: Vec<_> =
+        users(&home).iter().map(|user| (user["username"].clone(), user["enabled"].clone())).collect();
+    let expected = [("dora", true), ("emil", true), ("fred", false), ("on", true)];
+    assert_eq!(enabled, expected.map(|(name, enabled)| (json!(name), json!(enabled))));
+}
+
+fn a_name_that_looks_like_a_hash_is_refused_and_not_repeated() {
+    let home = home_with(&[]);
+    for hash in ["$1$salt$cAnArY", "$apr1$salt$cAnArY", "$y$j9T$cAnArY", "md5$salt$cAnArY", "$cAnArY"] {
+        let path = home.path().join("swapped.csv");
+        std::fs::write(path, format!("username,hash\n{hash},{BCRYPT}\n")).expect("written");
+
+        let ended = home.run(&["user", "import", "swapped.csv"]);
+
+        assert_eq!(ended.status, 1, "{ended:?}");
+        assert!(ended.stderr.contains("looks like a password hash"), "{}", ended.stderr);
+        assert!(!ended.stderr.to_lowercase().contains("canary"), "{}", ended.stderr);
+    }
+}
+
+fn the_roles_that_an_import_gives_are_counted_before_it_gives_them() {
+    let rows = ["a,H,admin", "b,H,\"admin,editor\"", "c,H,"].join("\n").replace('H', BCRYPT);
+    let home = home_with(&[("users.csv", format!("username,hash,roles\n{rows}\n"))]);
+    home.json(&["role", "create", "admin", "--scope", "x"]);
+    home.json(&["role", "create", "editor", "--scope", "y"]);
+
+    let dry = home.json(&["user", "import", "users.csv", "--dry-run"]);
+    let told = home.run(&["user", "import", "users.csv", "--dry-run"]);
+    let done = home.json(&["user", "import", "users.csv"]);
+    let again = home.json(&["user", "import", "users.csv"]);
+
+    assert_eq!(dry["roles"], json!({"admin": 2, "editor": 1}));
+    assert!(told.stdout.contains("2 admin") && told.stdout.contains("1 editor"), "{}", told.stdout);
+    assert_eq!((&done["roles"], &done["roles_created"]), (&dry["roles"], &json!([])));
+    assert_eq!(again["roles"], json!({}));
+}
+
 async fn a_table_of_another_system_moves_in(database: TestDatabase) {
     let server = TestServer::start(&database).await;
     let db = open(&database).await;
@@ -139,6 +214,7 @@ async fn a_table_of_another_system_moves_in(database: TestDatabase) {
             &format!("insert into \"old users\" values (1, 'ada@example.com', '{BCRYPT}', true, 'Ada')"),
             &format!("insert into \"old users\" values (2, 'bob@example.com', '{BCRYPT}', false, null)"),
             "insert into \"old users\" values (3, null, 'x', true, null)",
+            &format!("insert into \"old users\" values (4, 'off@example.com', '{BCRYPT}', null, null)"),
         ],
     )
     .await;
@@ -158,7 +234,9 @@ async fn a_table_of_another_system_moves_in(database: TestDatabase) {
     let imported = import(&server.app, from("old users", map)).await;
 
     let (created, existing, refused) = told(&imported);
-    assert_eq!((created, existing, refused.len(), refused[0].0), (2, 0, 1, 3));
+    assert_eq!((created, existing, refused.len()), (2, 0, 2));
+    assert_eq!((refused[0].0, refused[1].0), (3, 4));
+    assert!(refused[1].1.contains("'is_active' is neither true nor false"), "{refused:?}");
     let users = server.app.list_users().await.expect("readable");
     assert_eq!(users[0].email.as_deref(), Some("ada@example.com"));
     assert_eq!(

@@ -134,6 +134,11 @@ impl FieldMap {
         self.given.iter().map(|(column, _)| column.as_str())
     }
 
+    /// The columns that were named for a field.
+    pub(super) fn given_for(&self, field: &Field) -> impl Iterator<Item = &str> {
+        self.given.iter().filter(move |(_, given)| given == field).map(|(column, _)| column.as_str())
+    }
+
     /// What each of these columns means: what is given first, then what follows from the name for fields that nothing
     /// is given for. Columns that mean nothing are left out.
     pub(super) fn resolve<'a>(

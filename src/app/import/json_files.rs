@@ -123,7 +123,11 @@ fn plain(
     for (name, field) in meanings.of(object, collector) {
         row.set(field, name, &object[name])?;
     }
-    Ok(row)
+    // Some systems leave out what is null.
+    match collector.judge.map.given_for(&Field::Enabled).find(|column| !object.contains_key(*column)) {
+        Some(column) => Row::set_nothing(&Field::Enabled, column).map(|()| row),
+        None => Ok(row),
+    }
 }
 
 /// A group's key and name.

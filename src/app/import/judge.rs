@@ -42,7 +42,7 @@ pub enum Refusal {
     )]
     Username,
     /// Columns in the wrong places.
-    #[error("its user name is a password hash: look at --map")]
+    #[error("its user name looks like a password hash: look at --map")]
     HashAsName,
     /// Nothing to log in with.
     #[error(
@@ -72,7 +72,7 @@ pub enum Refusal {
     )]
     Group,
     /// A value of the wrong kind.
-    #[error("its column '{0}' is not true or false")]
+    #[error("its column '{0}' is neither true nor false")]
     NotBoolean(String),
     /// A value of the wrong kind.
     #[error("its column '{0}' is not a text")]
@@ -114,7 +114,7 @@ impl Row {
     /// Takes what stands in a column of a file with types.
     pub(super) fn set(&mut self, field: &Field, column: &str, value: &Value) -> Result<(), Refusal> {
         match (field, value) {
-            (_, Value::Null) => Ok(()),
+            (_, Value::Null) => Self::set_nothing(field, column),
             (Field::Roles, Value::Array(items)) => self.add_roles(items),
             (_, Value::String(text)) => self.set_text(field, column, text),
             (Field::Enabled | Field::Disabled | Field::Role(_), Value::Bool(_) | Value::Number(_))
@@ -129,7 +129,7 @@ impl Row {
     /// Takes what stands in a column of a file without types; an empty text is nothing.
     pub(super) fn set_text(&mut self, field: &Field, column: &str, text: &str) -> Result<(), Refusal> {
         if text.is_empty() {
-            return Ok(());
+            return Self::set_nothing(field, column);
         }
         let boolean = || boolean(text).ok_or_else(|| Refusal::NotBoolean(column.to_owned()));
         let short = || {
@@ -155,6 +155,15 @@ impl Row {
             Field::Nothing => {}
         }
         Ok(())
+    }
+
+    /// Takes a column that holds nothing. Nothing in `enabled` may mean anything, and must not switch somebody on who was
+    /// off; nothing in `disabled` is what users have who never were, as with `disabled: bool | None = None`.
+    pub(super) fn set_nothing(field: &Field, column: &str) -> Result<(), Refusal> {
+        match field {
+            Field::Enabled => Err(Refusal::NotBoolean(column.to_owned())),
+            _ => Ok(()),
+        }
     }
 
     fn add_roles(&mut self, items: &[Value]) -> Result<(), Refusal> {
@@ -208,8 +217,10 @@ impl Judge {
     fn username(&self, row: &Row) -> Result<Username, Refusal> {
         let given = row.username.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let given = given.ok_or(Refusal::NoUsername)?;
-        // A hash can be a name, and names are repeated.
-        if recognise(given).is_ok() {
+        // A hash can be a name, and names are repeated. Those of formats that nobody reads here, such as `$1$…`, `$apr1$…`
+        // and Django's `md5$…$…`, are as secret as the others.
+        let looks_like_one = given.starts_with('$') || given.matches('$').count() > 1;
+        if looks_like_one || recognise(given).is_ok() {
             return Err(Refusal::HashAsName);
         }
         given.parse().map_err(|_| Refusal::Username)

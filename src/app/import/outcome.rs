@@ -33,6 +33,8 @@ pub struct Imported {
     pub refused: Vec<Refused>,
     /// How passwords of the rows that were taken are hashed.
     pub schemes: BTreeMap<&'static str, u64>,
+    /// How many of the new users hold each role, for whoever writes the source says who that is.
+    pub roles: BTreeMap<RoleName, u64>,
     /// Roles that were made for it.
     pub roles_created: Vec<RoleName>,
 }

@@ -136,7 +136,7 @@ async fn start_table(
                 let mut row = Row::default();
                 let set = columns.iter().zip(&values).try_for_each(|((_, name, field), value)| match value {
                     Some(text) => row.set_text(field, name, text),
-                    None => Ok(()),
+                    None => Row::set_nothing(field, name),
                 });
                 collector.judge_row(at, set.map(|()| row));
             }
