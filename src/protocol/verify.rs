@@ -55,6 +55,9 @@ pub enum InvalidQuery {
     /// RFC 8707 §2.
     #[error("The parameter audience is not one absolute URI without a fragment.")]
     Audience,
+    /// `role=${ROLE}` where nobody set ROLE: taken as left out, it would let everybody through.
+    #[error("The parameters scope, role and audience may be left out, but not be empty.")]
+    Empty,
 }
 
 impl Wanted {
@@ -69,6 +72,12 @@ impl Wanted {
         let params = Params::parse(own.as_bytes()).map_err(|_| InvalidQuery::Form)?;
         if params.names().any(|name| !["scope", "role", "audience"].contains(&name)) {
             return Err(InvalidQuery::Unknown);
+        }
+        // Other endpoints take an empty parameter as left out (RFC 6749 §3.2); here what is left out asks for nothing.
+        let filled: usize =
+            ["scope", "role", "audience"].iter().map(|name| params.values(name).count()).sum();
+        if params.names().count() != filled {
+            return Err(InvalidQuery::Empty);
         }
         let scope = params.value("scope").map(str::parse).transpose().map_err(|_| InvalidQuery::Scope)?;
         let roles = params.value("role").map(|names| names.split(' ').map(str::parse).collect()).transpose();
@@ -303,7 +312,6 @@ mod tests {
         };
         for (query, expected) in [
             ("", wanted("", &[], None)),
-            ("scope=&role=&audience=", wanted("", &[], None)),
             ("scope=b+a&role=x%20y&audience=urn%3Aa", wanted("a b", &["x", "y"], Some("urn:a"))),
             // Envoy: whatever the caller asked for comes after it.
             ("scope=a&request=/x?scope=b&audience=urn:evil&%zz", wanted("a", &[], None)),
@@ -318,6 +326,13 @@ mod tests {
             ("role=a++b", Err(InvalidQuery::Role)),
             ("audience=nowhere", Err(InvalidQuery::Audience)),
             ("audience=urn:a&audience=urn:b", Err(InvalidQuery::Audience)),
+            ("scope=", Err(InvalidQuery::Empty)),
+            ("role=", Err(InvalidQuery::Empty)),
+            ("audience=", Err(InvalidQuery::Empty)),
+            ("role", Err(InvalidQuery::Empty)),
+            ("scope=a&role=&audience=urn:a", Err(InvalidQuery::Empty)),
+            ("audience=urn:a&audience=", Err(InvalidQuery::Empty)),
+            ("scope=a&role=&request=/x?role=y", Err(InvalidQuery::Empty)),
         ] {
             assert_eq!(Wanted::parse(query), expected, "{query}");
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use grantd::app::api_keys::{NewApiKey, NewOwner};
 use jsonwebtoken::{DecodingKey, Validation};
 use reqwest::Method;
 use serde_json::Value;
@@ -19,6 +20,7 @@ trials! {
         a_service_behind_nginx_hears_from_grantd_who_asks_and_checks_the_token_itself,
         attack_what_a_caller_says_of_themselves_never_reaches_the_service,
         whoever_may_not_pass_hears_why_from_nginx,
+        large_cookies_and_many_roles_pass_through_nginx,
     ],
     plain: [every_example_strips_what_a_caller_says_of_themselves],
 }
@@ -187,6 +189,33 @@ async fn whoever_may_not_pass_hears_why_from_nginx(database: TestDatabase) {
     street.house.reload().await;
     let ended = street.send(Method::GET, "/", &[("X-API-Key", &street.key)], "").await;
     assert_eq!(ended.status, 401);
+    street.house.server.stop().await;
+}
+
+async fn large_cookies_and_many_roles_pass_through_nginx(database: TestDatabase) {
+    let street = Street::open(&database).await;
+    let server = &street.house.server;
+    let roles: Vec<String> =
+        (0..60).map(|number| format!("department-{number:02}-{}", "x".repeat(46))).collect();
+    for role in &roles {
+        server.role(role, "notes:read").await;
+    }
+    let names: Vec<&str> = roles.iter().map(String::as_str).collect();
+    server.user("bob", &names).await;
+    let of_bob = NewApiKey {
+        owner: NewOwner::User("bob".parse().expect("a name")),
+        ..of_alice("notes:read", &[NOTES])
+    };
+    let (_, key) = street.house.key(of_bob).await;
+
+    // As much as nginx itself takes.
+    let cookie = "y".repeat(7500);
+    let headers = [("X-API-Key", key.as_str()), ("Cookie", &cookie), ("X-One", &cookie), ("X-Two", &cookie)];
+    let seen = street.seen(&headers).await;
+
+    assert_eq!(seen["x-auth-roles"][0], roles.join(","));
+    assert_eq!(street.checked(&seen["authorization"]).await["roles"].as_array().map(Vec::len), Some(60));
+    assert_eq!((&seen["cookie"][0], &seen["x-two"][0]), (&cookie.as_str().into(), &cookie.as_str().into()));
     street.house.server.stop().await;
 }
 

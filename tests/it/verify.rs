@@ -256,6 +256,10 @@ async fn attack_a_misspelt_or_smuggled_question_lets_nobody_through(database: Te
         "audience=https://api.example&scope=read&scope=admin",
         "audience=https://api.example&audience=https://other.example",
         "audience=https://api.example&role=a,b",
+        // `role=${ROLE}`, and nobody has set ROLE.
+        "audience=https://api.example&role=",
+        "audience=https://api.example&scope=",
+        "audience=&scope=read",
         "audience=https://api.example&%73cope=read&scope=read",
     ] {
         let answer = ask_with_key(&house.server, query, &key).await;

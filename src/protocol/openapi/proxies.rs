@@ -18,6 +18,7 @@ pub(super) fn verify(facts: &Facts<'_>) -> Endpoint {
         Denied::Query(InvalidQuery::Scope),
         Denied::Query(InvalidQuery::Role),
         Denied::Query(InvalidQuery::Audience),
+        Denied::Query(InvalidQuery::Empty),
         Denied::Several,
         Denied::Bound,
         Denied::Audience,
