@@ -3,9 +3,10 @@
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
 /// In memory on Linux, so that nothing waits for a disk. A database of SQLite's own in memory has one connection, or
@@ -54,8 +55,17 @@ fn delete_abandoned(place: &Path) {
     }
 }
 
+/// The place is everybody's: what another user puts there, such as a pipe that never opens, must not be touched.
 fn is_abandoned(directory: &Path) -> bool {
-    let Ok(alive) = File::open(directory.join(ALIVE)) else { return false };
+    let Ok(found) = std::fs::symlink_metadata(directory) else { return false };
+    if !found.is_dir() || found.uid() != geteuid().as_raw() {
+        return false;
+    }
+    let alive = directory.join(ALIVE);
+    if !std::fs::symlink_metadata(&alive).is_ok_and(|found| found.is_file()) {
+        return false;
+    }
+    let Ok(alive) = File::open(alive) else { return false };
     !matches!(alive.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_)))
 }
 
@@ -82,5 +92,27 @@ mod tests {
         let path = other.path().to_owned();
         drop(other);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn attack_a_pipe_in_place_of_the_lock_holds_nobody_up() {
+        let place = tempfile::tempdir().expect("a directory");
+        let trap = place.path().join("grantd-dev-trap");
+        std::fs::create_dir(&trap).expect("a directory");
+        let fifo = rustix::fs::FileType::Fifo;
+        let rights = rustix::fs::Mode::from_raw_mode(0o644);
+        rustix::fs::mknodat(rustix::fs::CWD, trap.join(ALIVE), fifo, rights, 0).expect("a pipe");
+        let lures = place.path().join("grantd-dev-lure");
+        std::fs::create_dir(&lures).expect("a directory");
+        std::os::unix::fs::symlink(trap.join(ALIVE), lures.join(ALIVE)).expect("a link");
+        std::os::unix::fs::symlink(&lures, place.path().join("grantd-dev-link")).expect("a link");
+        let (to, done) = std::sync::mpsc::channel();
+        let at = place.path().to_owned();
+
+        std::thread::spawn(move || to.send(Throwaway::make_in(&at).is_ok()));
+
+        // A pipe that nobody writes to would never open.
+        assert_eq!(done.recv_timeout(std::time::Duration::from_secs(30)), Ok(true));
+        assert!(trap.exists() && lures.exists());
     }
 }
