@@ -27,6 +27,8 @@ GRANTD_URL = os.environ.get("GRANTD_URL", ISSUER)
 AUDIENCE = os.environ.get("AUDIENCE", "http://127.0.0.1:9000")
 # Signatures by keys that stay with grantd, and nothing else (RFC 8725 section 3.1).
 ALGORITHMS = ["ES256", "ES384", "RS256", "PS256", "EdDSA"]
+# Seconds: what grantd may take for an answer, and how long it is not asked again after it gave none.
+TIMEOUT, PAUSE = 3, 5
 # RFC 9068 section 2.2.
 REQUIRED = ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"]
 
@@ -73,7 +75,22 @@ def refusal(code: int, detail: str, **challenge: str) -> HTTPException:
     return HTTPException(code, detail, {"WWW-Authenticate": f'Bearer realm="{AUDIENCE}"{members}'})
 
 
-keys = jwt.PyJWKClient(f"{GRANTD_URL}/.well-known/jwks.json", lifespan=300, timeout=3)
+class Keys(jwt.PyJWKClient):
+    """PyJWT's client, which makes all wait while it asks. If grantd does not answer, it asks again after a pause only."""
+
+    retry_at = 0.0
+
+    def fetch_data(self):
+        if time.monotonic() < self.retry_at:
+            raise jwt.PyJWKClientConnectionError("it did not answer a moment ago")
+        try:
+            return super().fetch_data()
+        except jwt.PyJWKClientConnectionError:
+            self.retry_at = time.monotonic() + PAUSE
+            raise
+
+
+keys = Keys(f"{GRANTD_URL}/.well-known/jwks.json", lifespan=300, timeout=TIMEOUT)
 
 
 def decode(token: str, typ: str, audience: str | None, required: list[str]) -> dict:
@@ -109,48 +126,78 @@ def claims_of(token: str, scopes: SecurityScopes) -> dict:
     return claims
 
 
-class StatusLists:
-    """grantd's signed lists of revoked tokens (Token Status List), each kept for its `ttl`, 30 seconds by default."""
+class Unavailable(Exception):
+    """Nobody can say now."""
 
-    def __init__(self):
-        self.kept, self.lock = {}, threading.Lock()
 
-    def revoked(self, claims: dict) -> bool:
-        if "status" not in claims:
-            return False  # of a client registered with --no-status
-        uri, index = claims["status"]["status_list"]["uri"], claims["status"]["status_list"]["idx"]
-        with self.lock:
-            if time.monotonic() >= self.kept.get(uri, (0, b""))[0]:
-                self.kept[uri] = self.fetch(uri)
-            bits = self.kept[uri][1]
+class StatusList:
+    """One of grantd's signed lists of revoked tokens (Token Status List): kept for its `ttl`, 30 seconds by default, and for
+    want of a newer one until its `exp`."""
+
+    def __init__(self, uri: str):
+        self.uri, self.lock = uri, threading.Lock()
+        self.bits, self.fresh_until, self.good_until = b"", 0.0, 0.0
+        self.failing, self.retry_at = False, 0.0
+
+    def has(self, index: int) -> bool:
+        self.refresh()
+        if time.monotonic() >= self.good_until:
+            raise Unavailable
+        bits = self.bits
         return index >= len(bits) * 8 or bits[index // 8] >> (index % 8) & 1 == 1
 
-    def fetch(self, uri: str) -> tuple[float, bytes]:
+    def is_due(self) -> bool:
+        return time.monotonic() >= max(self.fresh_until, self.retry_at)
+
+    def refresh(self):
+        """One thread asks for a newer list. The others wait for it only if there is none yet and nothing has failed, so that
+        a grantd that does not answer does not hold all of them up."""
+        if not self.is_due():
+            return
+        nothing_yet = time.monotonic() >= self.good_until and not self.failing
+        if not self.lock.acquire(blocking=nothing_yet):
+            return
+        try:
+            if self.is_due():
+                self.bits, self.good_until, self.fresh_until = self.fetch()
+                self.failing = False
+        except (httpx.HTTPError, jwt.PyJWTError, zlib.error, LookupError, TypeError, ValueError):
+            self.failing, self.retry_at = True, time.monotonic() + PAUSE
+        finally:
+            self.lock.release()
+
+    def fetch(self) -> tuple[bytes, float, float]:
         asked_at = time.monotonic()
         # The uri is from a token that grantd signed; it says where browsers would find the list.
-        answer = httpx.get(uri.replace(ISSUER, GRANTD_URL, 1), headers={"Accept": "application/statuslist+jwt"}, timeout=3)
+        uri = self.uri.replace(ISSUER, GRANTD_URL, 1)
+        answer = httpx.get(uri, headers={"Accept": "application/statuslist+jwt"}, timeout=TIMEOUT)
         claims = decode(answer.raise_for_status().text, "statuslist+jwt", None, ["sub", "iat", "exp", "ttl", "status_list"])
-        if claims["sub"] != uri or claims["status_list"]["bits"] != 1:
+        if claims["sub"] != self.uri or claims["status_list"]["bits"] != 1:
             raise jwt.InvalidTokenError("it is another list")
         lst = claims["status_list"]["lst"]
-        return asked_at + claims["ttl"], zlib.decompress(base64.urlsafe_b64decode(lst + "=" * (-len(lst) % 4)))
+        bits = zlib.decompress(base64.urlsafe_b64decode(lst + "=" * (-len(lst) % 4)))
+        return bits, asked_at + claims["exp"] - time.time(), asked_at + claims["ttl"]
 
 
-status_lists = StatusLists()
+status_lists: dict[str, StatusList] = {}
 
 
 def is_revoked(claims: dict) -> bool:
+    if "status" not in claims:
+        return False  # of a client registered with --no-status
+    uri, index = claims["status"]["status_list"]["uri"], claims["status"]["status_list"]["idx"]
     try:
-        return status_lists.revoked(claims)
-    except (httpx.HTTPError, jwt.PyJWTError, zlib.error, LookupError, ValueError):
-        # Nobody can say now. To let everybody in instead, return False.
+        return status_lists.setdefault(uri, StatusList(uri)).has(index)
+    except Unavailable:
+        # To let everybody in instead, return False.
         raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, "Tokens cannot be checked now") from None
 
 
 def get_current_user(scopes: SecurityScopes, token: Annotated[str, Depends(password_flow)]) -> User:
     claims = claims_of(token, scopes)
-    # A token that stands for its client has the client for its subject.
-    if claims["sub"] == claims["client_id"]:
+    # Only a token that stands for a person has a name. One of a client that another one got by token exchange (RFC 8693)
+    # has two clients for its `sub` and `client_id`.
+    if "preferred_username" not in claims:
         raise refusal(status.HTTP_403_FORBIDDEN, "This is for people", error="insufficient_scope")
     return User(
         id=claims["sub"],
@@ -170,7 +217,7 @@ def get_current_active_user(current_user: Annotated[User, Security(get_current_u
 
 def get_current_client(scopes: SecurityScopes, token: Annotated[str, Depends(client_flow)]) -> Client:
     claims = claims_of(token, scopes)
-    if claims["sub"] != claims["client_id"]:
+    if "preferred_username" in claims or claims["sub"] != claims["client_id"]:
         raise refusal(status.HTTP_403_FORBIDDEN, "This is for programs", error="insufficient_scope")
     if is_revoked(claims):
         raise refusal(status.HTTP_401_UNAUTHORIZED, "Inactive client", error="invalid_token")

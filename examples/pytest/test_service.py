@@ -37,6 +37,12 @@ def test_a_token_without_the_scope_is_refused(grantd, service):
     assert service.post("/notes", headers=bearer(readers)).status_code == 403
 
 
+def test_a_token_of_a_program_is_refused(grantd, service):
+    program = grantd.ask("nightly", grant_type="client_credentials").raise_for_status().json()["access_token"]
+
+    assert service.get("/notes", headers=bearer(program)).status_code == 403
+
+
 def test_a_scope_of_a_role_reaches_its_holders_only(grantd, service):
     editor = service.post("/notes", headers=bearer(grantd.token("alice")))
     other = service.post("/notes", headers=bearer(grantd.token("bob")))

@@ -19,6 +19,7 @@ trials! {
     alone: [
         the_page_of_a_fastapi_service_logs_in_and_calls_and_refuses_who_was_switched_off,
         the_routes_of_a_fastapi_service_are_for_whom_they_say,
+        a_fastapi_service_waits_once_for_a_grantd_that_does_not_answer_and_keeps_the_list_it_has,
     ],
 }
 
@@ -54,6 +55,8 @@ impl Example {
         let named: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let home = Home::new(&named);
         let grantd = home.serve(&["serve"]);
+        // As if something had cut the script off between its lines.
+        home.json(&["role", "create", "admin", "--scope", "admin"]);
         let set_up = home.run_under(&["sh", &format!("{EXAMPLE}/setup.sh")], &[]);
         assert_eq!(set_up.status, 0, "{set_up:?}");
         let secret = set_up.stdout.lines().find_map(|line| line.strip_prefix("client_secret:"));
@@ -99,6 +102,35 @@ impl Example {
         let form =
             [("grant_type", "password"), ("username", username), ("password", PASSWORD), ("scope", scope)];
         self.token(("items-docs", ""), &form).await
+    }
+
+    /// A token of a client that another one has swapped.
+    async fn exchanged(&self) -> String {
+        let of_client = |id: &str, with: &[&str]| {
+            let words = [&["client", "create", id, "--scope", "me jobs"], with].concat();
+            self.home.json(&words)["client_secret"].as_str().expect("a secret").to_owned()
+        };
+        let batch = of_client("batch", &["--grant", "client_credentials", "--audience", &self.url]);
+        let swap = ["--grant", "token-exchange", "--resource-server", &self.url, "--may-act-for", &self.url];
+        let gate = of_client("gate", &swap);
+        // Within a second the server knows.
+        for _ in 0..100 {
+            let form = [("grant_type", "client_credentials")];
+            let request = self.http.post(format!("{}/token", self.grantd.url)).form(&form);
+            let request = request.basic_auth("batch", Some(&batch));
+            let own = Answer::of(request.send().await.expect("an answer")).await;
+            if own.status == 200 {
+                let form = [
+                    ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+                    ("subject_token", &own.text("access_token")),
+                    ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+                    ("audience", &self.url),
+                ];
+                return self.token(("gate", &gate), &form).await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("the server does not know the clients");
     }
 
     async fn ask(&self, method: Method, path: &str, token: &str) -> Answer {
@@ -159,6 +191,7 @@ async fn the_routes_of_a_fastapi_service_are_for_whom_they_say() {
     let job =
         example.token(("items-job", &example.job_secret), &[("grant_type", "client_credentials")]).await;
     let id = example.ask(Method::GET, "/users/me", &alice).await.text("id");
+    let exchanged = example.exchanged().await;
 
     for (who, token, method, path, status) in [
         ("alice", &alice, Method::GET, "/users/me", 200),
@@ -172,6 +205,9 @@ async fn the_routes_of_a_fastapi_service_are_for_whom_they_say() {
         ("the job", &job, Method::POST, "/jobs/nightly", 202),
         ("alice", &alice, Method::POST, "/jobs/nightly", 403),
         ("the job", &job, Method::GET, "/users/me", 403),
+        // The subject is one client, and it was issued to another one.
+        ("a client for a client", &exchanged, Method::GET, "/users/me", 403),
+        ("a client for a client", &exchanged, Method::POST, "/jobs/nightly", 403),
         ("a liar", &"x.y.z".to_owned(), Method::GET, "/users/me", 401),
         ("a liar", &"x.y.z".to_owned(), Method::POST, "/jobs/nightly", 401),
         ("a forger", &format!("{}x", &alice[..alice.len() - 6]), Method::GET, "/users/me", 401),
@@ -196,4 +232,88 @@ async fn the_routes_of_a_fastapi_service_are_for_whom_they_say() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(status, 401, "a token for another service");
+}
+
+/// What a service does whose grantd is away, with a clock of its own.
+const OUTAGE: &str = r#"
+import threading
+import httpx, jwt, security
+
+now, asked, answer = 1000.0, [], None
+security.time.monotonic = lambda: now
+
+
+def fetch(self):
+    asked.append(now)
+    if answer is None:
+        raise httpx.ReadTimeout("no answer")
+    return answer
+
+
+security.StatusList.fetch = fetch
+claims = {"status": {"status_list": {"uri": "https://auth.example.com/status/0", "idx": 1}}}
+
+
+def outcome():
+    try:
+        return security.is_revoked(claims)
+    except security.HTTPException as refused:
+        return refused.status_code
+
+
+assert [outcome() for _ in range(50)] == [503] * 50 and len(asked) == 1, asked
+now += security.PAUSE
+# While one asks again, nobody waits for it.
+status_list, = security.status_lists.values()
+status_list.lock.acquire()
+waiting = threading.Thread(target=outcome, daemon=True)
+waiting.start()
+waiting.join(60)
+assert not waiting.is_alive() and len(asked) == 1
+status_list.lock.release()
+
+answer = (b"\x00", now + 600, now + 30)
+assert outcome() is False and len(asked) == 2
+now += 29
+assert outcome() is False and len(asked) == 2
+# It is due, and cannot be had: the old one is good until it expires, and is asked for once in a while.
+answer, now = None, now + 1
+assert [outcome() for _ in range(50)] == [False] * 50 and len(asked) == 3, asked
+now += 600
+assert [outcome() for _ in range(50)] == [503] * 50 and len(asked) == 4, asked
+answer, now = (b"\x02", now + 600, now + 30), now + security.PAUSE
+assert outcome() is True
+
+# The keys are fetched under a lock of PyJWT's.
+asked = []
+
+
+class Silent:
+    def open(self, request, timeout):
+        asked.append(request)
+        raise TimeoutError
+
+
+jwt.jwks_client.urllib.request.build_opener = lambda *handlers: Silent()
+for _ in range(50):
+    try:
+        security.keys.get_signing_key("any")
+        raise AssertionError("there is no key")
+    except jwt.PyJWKClientConnectionError:
+        pass
+assert len(asked) == 1, asked
+"#;
+
+async fn a_fastapi_service_waits_once_for_a_grantd_that_does_not_answer_and_keeps_the_list_it_has() {
+    let Some(python) = python_that_has("fastapi, httpx, jwt") else {
+        missing("no Python with FastAPI here: set GRANTD_TEST_PYTHON to one that has examples/fastapi/requirements.txt installed".into())
+    };
+    let ended = Command::new(python)
+        .args(["-c", OUTAGE])
+        .current_dir(EXAMPLE)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("Python starts");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
