@@ -34,10 +34,11 @@
 //! 2. [`app::exchange`]: the client proves who it is ([`app::authenticate_client`], the only file that can make an
 //!    [`AuthenticatedClient`](app::authenticate_client::AuthenticatedClient)); the request is parsed into a
 //!    [`TokenRequest`](protocol::token_request::TokenRequest) and the grant must be the client's.
-//! 3. *Gather*: client_credentials and token exchange, also of API keys, need nothing but memory; a login reads the user and has the password hashed; a
-//!    refresh reads the family and the user.
+//! 3. *Gather*: client_credentials and token exchange, also of API keys, need nothing but memory; a login reads the user
+//!    and has the password hashed; a refresh reads the family and the user.
 //! 4. *Decide*: [`protocol::grants`] runs oxide-auth's machine (client_credentials, refresh) or ours (password) to
-//!    its end in memory; for token exchange, which asks for nothing on its way, a function does. Everything that can be refused is refused here, before anything is written.
+//!    its end in memory; for token exchange, which asks for nothing on its way, a function does. Everything that can be
+//!    refused is refused here, before anything is written.
 //! 5. *Persist*: one transaction, in which one conditional statement decides every race.
 //! 6. The token is signed with a key that was parsed once, and the answer written.
 //!
@@ -54,8 +55,8 @@
 //! - **A clock that jumped deletes nothing**: [`app::clock::Steadiness`] says when its time can be believed.
 //! - **A stolen database forges nothing.** Client secrets are keyed hashes, private keys are sealed, refresh tokens
 //!   need a key of the server's, which is not in the database ([`keys::encryption_key`]).
-//! - **What is ended is revoked.** Every token carries the status index of its session, client or API key; whatever ends that puts
-//!   the index into [`storage::revocations`] in the same transaction, and every instance holds them in memory
+//! - **What is ended is revoked.** Every token carries the status index of its session, client or API key; whatever ends
+//!   that puts the index into [`storage::revocations`] in the same transaction, and every instance holds them in memory
 //!   ([`app::revocations`]). A login that runs beside the end either counts before it or not at all
 //!   ([`storage::families::insert`]). No access token outlives its session ([`app::issue`]), no index is had by two.
 //! - **No key signs before it was published.** [`protocol::key_schedule`] decides, compare-and-set statements and
@@ -197,6 +198,9 @@
 //! | a signing algorithm | a row in `keys/algorithm.rs` and a variant of [`model::key::SigningAlgorithm`] |
 //! | an endpoint | a line in `http/mod.rs`, a file beside it, a use case in [`app`], a function in [`protocol::openapi`] |
 //! | a member of a client | [`Registration`](model::client::Registration) and its `members`; flags, files, storage and audit follow the compiler |
+//! | a kind of old password hash | `passwords/foreign.rs`, with a vector that its own library made |
+//! | a file that users come in by | [`app::import`] |
+//! | code for another framework | a file in `templates/snippets`, a line in `cli/snippet.rs` |
 //! | a setting | [`settings`] and a line in `config/default.toml` |
 //! | an error | a variant in [`protocol::error`], whose one `match` gives code, status and sentence |
 //! | an act under audit | a variant of [`Act`](model::audit::Act), given to `commit` ([`app::audit`]) |
