@@ -131,10 +131,8 @@ async fn a_secret_that_was_made_is_told_though_what_follows_the_commit_fails(dat
     meddle(&db, &["update api_keys set audience = '?'", "update revisions set value = value + 1"]).await;
     let registration =
         || Registration { grant_types: vec![GrantType::ClientCredentials], ..Registration::default() };
-    let declared = Declared {
-        clients: Some(vec![client("declared", registration(), None)]),
-        ..Declared::default()
-    };
+    let declared =
+        Declared { clients: Some(vec![client("declared", registration(), None)]), ..Declared::default() };
 
     let made = app.create_client(Some("made".parse().expect("an id")), registration(), None).await;
     let applied = app.apply(&declared, &[]).await;

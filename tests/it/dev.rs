@@ -219,7 +219,8 @@ fn a_seed_or_a_clock_that_cannot_be_is_refused() {
         .expect("a file");
     std::fs::write(home.path().join("short.toml"), "[[users]]\nusername = \"a\"\npassword = \"short\"")
         .expect("a file");
-    let reserved = "[[clients]]\nclient_id = \"gak_AAAAAAAAAAAAAAAA\"\ngrant_types = [\"client_credentials\"]";
+    let reserved =
+        "[[clients]]\nclient_id = \"gak_AAAAAAAAAAAAAAAA\"\ngrant_types = [\"client_credentials\"]";
     std::fs::write(home.path().join("reserved.toml"), reserved).expect("a file");
     for (arguments, status, told) in [
         (&["dev", "--seed", "wrong.toml", "--port", "0"][..], 1, "wrong.toml:3: pasword"),

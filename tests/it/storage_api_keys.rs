@@ -169,11 +169,7 @@ async fn keys_that_are_cut_off_leave_their_tokens_revoked_and_go_on_with_other_i
     assert_eq!(cut_off.expect("written"), 2);
     assert_eq!((revoked(&db).await, indexes().await), (vec![1, 2], vec![11, 12, 3, 4]));
     let after = revisions::read(&db).await.expect("readable");
-    let once = Revisions {
-        api_keys: before.api_keys + 1,
-        revocations: before.revocations + 1,
-        ..before
-    };
+    let once = Revisions { api_keys: before.api_keys + 1, revocations: before.revocations + 1, ..before };
     assert_eq!(after, once, "however many there are");
     let none = ApiKeyId::from_random([9; 12]);
     let nobody = write!(db, api_keys::cut_off(WhichKeys::One(none), [(none, status_index(7))], at(5)));

@@ -4,8 +4,8 @@
 use grantd::model::id::FamilyId;
 use grantd::model::session::{Family, FamilySecret, RevocationReason, StrangeRetry};
 use grantd::model::time::{Timestamp, Ttl};
-use grantd::storage::family_locks::{self, Many};
 use grantd::storage::families::{Moved, Owned, Retried, Which};
+use grantd::storage::family_locks::{self, Many};
 use grantd::storage::revisions::{self, Subject};
 use grantd::storage::{Db, StorageError, clients, families, installation, users};
 use tokio::task::JoinSet;

@@ -240,7 +240,8 @@ async fn every_change_to_what_servers_keep_bumps_its_revision_and_no_other(datab
     bumps!(INDEXES: revisions::take_status_indexes(1));
     let key = crate::storage_api_keys::key(1, Owner::Client(app.id.clone()));
     bumps!(API_KEYS: api_keys::insert(&key));
-    bumps!(KEYS_CUT_OFF: api_keys::cut_off(key.id, status_index(8), at(1)));
+    bumps!(KEYS_CUT_OFF: api_keys::cut_off(WhichKeys::All, [(key.id, status_index(8))], at(1)));
+    bumps!(REVOCATIONS: api_keys::renew_status_index(key.id, (status_index(8), status_index(9)), at(1)));
     bumps!(KEYS_CUT_OFF: api_keys::revoke(WhichKeys::All, at(1)));
     bumps!(NONE: api_keys::purge(at(1)));
     bumps!(CLIENTS: clients::delete(&app.id));
