@@ -110,10 +110,10 @@ impl Example {
             let words = [&["client", "create", id, "--scope", "me jobs"], with].concat();
             self.home.json(&words)["client_secret"].as_str().expect("a secret").to_owned()
         };
-        let batch = of_client("batch", &["--grant", "client_credentials", "--audience", &self.url]);
         let swap = ["--grant", "token-exchange", "--resource-server", &self.url, "--may-act-for", &self.url];
         let gate = of_client("gate", &swap);
-        // Within a second the server knows.
+        let batch = of_client("batch", &["--grant", "client_credentials", "--audience", &self.url]);
+        // Within a second the server knows the second one, and then the first one too.
         for _ in 0..100 {
             let form = [("grant_type", "client_credentials")];
             let request = self.http.post(format!("{}/token", self.grantd.url)).form(&form);

@@ -208,9 +208,12 @@ async fn large_cookies_and_many_roles_pass_through_nginx(database: TestDatabase)
     };
     let (_, key) = street.house.key(of_bob).await;
 
-    // As much as nginx itself takes.
+    // As much as nginx itself takes, and in more fields than grantd reads.
     let cookie = "y".repeat(7500);
-    let headers = [("X-API-Key", key.as_str()), ("Cookie", &cookie), ("X-One", &cookie), ("X-Two", &cookie)];
+    let many: Vec<String> = (0..75).map(|number| format!("X-Field-{number}")).collect();
+    let mut headers =
+        vec![("X-API-Key", key.as_str()), ("Cookie", &cookie), ("X-One", &cookie), ("X-Two", &cookie)];
+    headers.extend(many.iter().map(|name| (name.as_str(), "z")));
     let seen = street.seen(&headers).await;
 
     assert_eq!(seen["x-auth-roles"][0], roles.join(","));

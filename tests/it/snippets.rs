@@ -287,6 +287,11 @@ async fn the_snippet_for_nginx_lets_through_whom_grantd_lets_through(database: T
     assert!(!answer.body.contains("root"), "{answer:?}");
     let handed_on = seen["authorization"][0].as_str().expect("a token");
     assert!(handed_on.starts_with("Bearer ey"), "{handed_on}");
+    // More fields than grantd reads, which are none of its business.
+    let many: Vec<String> = (0..75).map(|number| format!("X-Field-{number}")).collect();
+    let mut headers = vec![("Authorization", good.as_str())];
+    headers.extend(many.iter().map(|name| (name.as_str(), "z")));
+    assert_eq!(send(&headers).await.status, 200, "{}", nginx.log("error.log"));
 
     for (headers, status, challenge) in [
         (&[][..], 401, "Bearer realm="),
