@@ -1,7 +1,7 @@
 //! The HTTP interface as a document that programs read: OpenAPI 3.1, made of what the metadata says and of the errors
 //! that the endpoints answer with, so that it can contradict neither. Must not know how a request is answered.
 //!
-//! An endpoint is described in one function, in the file of its kind; [`endpoints`] lists them in the order in which
+//! An endpoint is described in one function, in the file of its kind; `endpoints` lists them in the order in which
 //! people read them.
 
 mod documents;
