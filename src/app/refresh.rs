@@ -184,9 +184,7 @@ where
         }
         decided
     };
-    // With its clock, which would end with a worker's runtime.
-    let decided = app.db.lasting().spawn(async { tokio::time::timeout(PATIENCE, decide).await }).await;
-    let decided = decided.map_err(|error| StorageError::Unavailable(error.to_string()))?;
+    let decided = app.db.lasting().to_the_end(async { tokio::time::timeout(PATIENCE, decide).await }).await?;
     decided.unwrap_or_else(|_| Err(StorageError::Unavailable("no answer in time".into())))
 }
 

@@ -3,14 +3,16 @@
 //!
 //! Knows no token and decides nothing: each rotation has been decided, and the statement says who has won.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 use tokio::sync::oneshot;
 
 use crate::model::id::FamilyId;
 use crate::model::time::{Timestamp, Ttl};
 use crate::storage::families::{self, Moved};
+use crate::storage::lasting::ToTheEnd;
 use crate::storage::rotations::{ROOM, Rotation, rotate_all};
 use crate::storage::{StorageError, Tx};
 
@@ -53,6 +55,8 @@ struct Waiting {
 
 /// A rotation that is on its way.
 pub(super) struct Rotating {
+    /// For others, too, if nobody else did so; let go of, it goes on.
+    writing: Option<ToTheEnd<()>>,
     begun: oneshot::Receiver<()>,
     won: oneshot::Receiver<Result<bool, StorageError>>,
 }
@@ -65,30 +69,36 @@ pub(super) fn rotate(app: &Arc<App>, wanted: Wanted) -> Rotating {
     if line.waiting.len() >= LONGEST_LINE {
         // Nobody has to be told that nobody answers.
         let _ = told.send(Err(StorageError::Unavailable("too many wait to be written".to_owned())));
-        return Rotating { begun: has_begun, won };
+        return Rotating { writing: None, begun: has_begun, won };
     }
     line.waiting.push(Waiting { wanted, begun, told });
-    if line.running < AT_A_TIME {
+    let writing = (line.running < AT_A_TIME).then(|| {
         line.running += 1;
-        drop(line);
-        // Not on the caller's thread, which may be a worker's that ends: others wait for what is written.
         let running = Running { app: Arc::clone(app), is_counted: true };
-        app.db.lasting().spawn(running.write_all());
-    }
-    Rotating { begun: has_begun, won }
+        app.db.lasting().to_the_end(running.write_all())
+    });
+    Rotating { writing, begun: has_begun, won }
 }
 
 impl Rotating {
     /// Does some work while the database has its own, and gives what it came to if the token was still the live one,
     /// which is durable then.
     pub(super) async fn beside<T>(self, work: impl Future<Output = T>) -> Result<Option<T>, StorageError> {
-        let Self { begun, won } = self;
+        let Self { writing, begun, won } = self;
         let work = async {
             // A writer that has gone away says it below.
             let _ = begun.await;
             work.await
         };
-        let (won, done) = join(won, work).await;
+        let told = pin!(join(won, work));
+        let (won, done) = match writing {
+            None => told.await,
+            Some(writing) => match select(writing, told).await {
+                Either::Left((_written_or_broken_off, told)) => told.await,
+                // Whoever is left to write for does not hold up the answer.
+                Either::Right((told, _goes_on)) => told,
+            },
+        };
         let gone = |_| Err(StorageError::Unavailable("the writer went away".to_owned()));
         Ok(won.unwrap_or_else(gone)?.then_some(done))
     }
@@ -214,7 +224,7 @@ mod tests {
             users_revision: None,
         };
         let ((begun, has_begun), (told, won)) = (oneshot::channel(), oneshot::channel());
-        (Waiting { wanted, begun, told }, Rotating { begun: has_begun, won })
+        (Waiting { wanted, begun, told }, Rotating { writing: None, begun: has_begun, won })
     }
 
     fn line(standing: impl IntoIterator<Item = (Waiting, Rotating)>) -> (Line, Vec<Rotating>) {
@@ -264,7 +274,7 @@ mod tests {
                 has_worked.set(true);
                 7
             };
-            let mut beside = Box::pin(Rotating { begun: has_begun, won }.beside(work));
+            let mut beside = Box::pin(Rotating { writing: None, begun: has_begun, won }.beside(work));
             assert!(futures_util::poll!(&mut beside).is_pending() && !has_worked.get());
 
             let _ = begun.send(());

@@ -43,7 +43,7 @@ pub(super) enum Intent {
 pub struct Line {
     options: SqliteConnectOptions,
     file: Arc<SqliteFile>,
-    /// Where beginnings and ends run, which concern more than one.
+    /// What sees to beginnings and ends, which concern more than one.
     lasting: Lasting,
     /// Whoever holds this may write.
     desk: Arc<Mutex<Desk>>,
@@ -103,7 +103,7 @@ impl Line {
         Arc::new(Self { options, file, lasting, desk: Arc::default() })
     }
 
-    /// Where beginnings and ends run.
+    /// What sees to beginnings and ends.
     pub(super) const fn lasting(&self) -> &Lasting {
         &self.lasting
     }
@@ -116,12 +116,12 @@ impl Line {
             Arc::clone(&self.desk).lock_owned().await
         };
         let line = Arc::clone(self);
-        // On a task of its own, which goes on if nobody waits any more: half a beginning would be the group's end.
-        let begun = self.lasting.spawn(async move {
+        // It goes on if nobody waits any more: half a beginning would be the group's end.
+        let begun = self.lasting.to_the_end(async move {
             let on = line.seat(&mut desk, intent).await?;
             Ok(Member { line, intent, running: Some(Running { desk, on }) })
         });
-        begun.await.map_err(StorageError::unavailable)?
+        begun.await?
     }
 
     /// A connection that its owner fills before it becomes a transaction with [`Self::begin_on`].
@@ -282,9 +282,9 @@ impl Member {
 
     /// Makes what was done durable. Whoever gets an error here does not know whether it was.
     pub(super) async fn commit(self) -> Result<(), StorageError> {
-        // On a task of its own: whoever goes away now must neither leave the others waiting nor be forgotten.
+        // Whoever goes away now must neither leave the others waiting nor be forgotten.
         let lasting = self.line.lasting.clone();
-        lasting.spawn(self.commit_to_the_end()).await.map_err(StorageError::unavailable)?
+        lasting.to_the_end(self.commit_to_the_end()).await?
     }
 
     async fn commit_to_the_end(mut self) -> Result<(), StorageError> {
@@ -314,7 +314,7 @@ impl Member {
     /// Undoes what was done, and lets the next one in.
     pub(super) async fn rollback(self) -> Result<(), StorageError> {
         let lasting = self.line.lasting.clone();
-        lasting.spawn(self.rollback_to_the_end()).await.map_err(StorageError::unavailable)?
+        lasting.to_the_end(self.rollback_to_the_end()).await?
     }
 
     async fn rollback_to_the_end(mut self) -> Result<(), StorageError> {
