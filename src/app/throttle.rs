@@ -64,8 +64,8 @@ impl Guess {
         let own = |kind| CounterKey { kind, account: Some(self.account), source: self.source.clone() };
         match self.standing {
             Standing::Alone => vec![own(CounterKind::Pair)],
-            // As many rows as for `Unknown`, its own and without meaning: what differs in work differs in time, and
-            // a stranger behind the same address would learn who exists.
+            // As many rows as for `Unknown`, which count as those do, but are its own and without meaning: what differs in
+            // work differs in time, and a stranger behind the same address would learn who exists.
             Standing::Known => CounterKind::ALL.map(own).into(),
             Standing::Unknown => vec![
                 own(CounterKind::Pair),
@@ -75,8 +75,8 @@ impl Guess {
         }
     }
 
-    /// Whether failures of this guess are counted there.
-    const fn is_counted_by(&self, kind: CounterKind) -> bool {
+    /// Whether what is counted there holds this guess up.
+    const fn is_judged_by(&self, kind: CounterKind) -> bool {
         matches!((kind, self.standing), (CounterKind::Pair, _) | (_, Standing::Unknown))
     }
 }
@@ -188,9 +188,9 @@ impl Attempt {
             give_back(counter, self.taken_at);
             settle(counter, rules, now);
             match end {
-                End::Wrong if self.guess.is_counted_by(key.kind) => add_failure(counter, now),
+                End::Wrong => add_failure(counter, now),
                 End::Right if key.kind == CounterKind::Pair => forget(counter),
-                End::Wrong | End::Right | End::Unjudged => {}
+                End::Right | End::Unjudged => {}
             }
         }
         login_attempts::save(tx, &counters).await?;
@@ -237,7 +237,7 @@ fn refusal(counters: &mut [Counted], guess: &Guess, rules: &ThrottleRules, now: 
     let (mut longest, mut full) = (None, None);
     for (key, counter) in counters {
         settle(counter, rules, now);
-        if !guess.is_counted_by(key.kind) {
+        if !guess.is_judged_by(key.kind) {
             continue;
         }
         match judge(counter, key.kind, rules, now) {
@@ -264,6 +264,7 @@ fn limits_reached(
     let reached = before
         .iter()
         .zip(after)
+        .filter(|(_, (key, _))| guess.is_judged_by(key.kind))
         .filter(|(before, (_, counter))| reaches_limit(**before, counter.count, &app.policy.throttle));
     let (user, client) = match whose {
         Whose::User(id) => (Some(id), None),
@@ -305,9 +306,9 @@ mod tests {
         assert_eq!(kinds(&of_known), kinds(&of_unknown));
         let shared: Vec<_> = of_known.iter().filter(|key| of_unknown.contains(key)).collect();
         assert_eq!(shared, [&of_known[0]], "the pair alone");
-        let counted = |guess: &Guess| CounterKind::ALL.map(|kind| guess.is_counted_by(kind));
-        assert_eq!(counted(&known), [true, false, false]);
-        assert_eq!(counted(&unknown), [true, true, true]);
+        let judged = |guess: &Guess| CounterKind::ALL.map(|kind| guess.is_judged_by(kind));
+        assert_eq!(judged(&known), [true, false, false]);
+        assert_eq!(judged(&unknown), [true, true, true]);
     }
 
     #[test]
