@@ -19,6 +19,7 @@ use crate::protocol::grants::{Granted, password};
 use crate::protocol::throttle::KNOWN_FOR;
 use crate::protocol::token_request::Wish;
 use crate::protocol::token_response::TokenResponse;
+use crate::storage::users::StoredPassword;
 use crate::storage::{StorageError, families, known_sources, users};
 
 use super::authenticate_client::AuthenticatedClient;
@@ -65,10 +66,11 @@ pub(super) async fn login(app: &Arc<App>, login: Login) -> Result<TokenResponse,
 
 async fn throttled(app: &Arc<App>, login: &Login, caller: &Caller) -> Result<TokenResponse, TokenError> {
     let name: Option<Username> = login.username.parse().ok();
-    let guess = guess(app, login, name.as_ref()).await?;
+    let stored = find_password(app, login, name.as_ref()).await?;
+    let guess = guess(app, login, name.as_ref(), stored.as_ref());
     let (attempt, admission) = Attempt::begin(app, guess, caller).await?;
 
-    match judged(app, login, name.as_ref(), (&attempt, admission), caller).await {
+    match judged(app, login, stored, (&attempt, admission), caller).await {
         Ok(Outcome::Persisted(answer)) => answer,
         Ok(Outcome::Wrong(failure, user)) => {
             attempt.end(End::Wrong, user.map_or(Whose::Nobody, Whose::User)).await?;
@@ -84,28 +86,36 @@ async fn throttled(app: &Arc<App>, login: &Login, caller: &Caller) -> Result<Tok
     }
 }
 
-/// Who guesses from where. The same statement for names that exist and names that do not.
-async fn guess(app: &App, login: &Login, name: Option<&Username>) -> Result<Guess, TokenError> {
-    let account = app.accounts.hash(name.map_or(&login.username, |name| name.as_str()));
-    let source = match &login.source {
-        LoginSource::Client(source) => {
-            return Ok(Guess { account, source: source.clone(), standing: Standing::Alone });
-        }
-        LoginSource::Address(source) => source.clone(),
-    };
+/// What the guess will be judged by. The same statement for names that exist and names that do not.
+async fn find_password(
+    app: &App,
+    login: &Login,
+    name: Option<&Username>,
+) -> Result<Option<StoredPassword>, TokenError> {
+    let Some(name) = name else { return Ok(None) };
+    let (LoginSource::Client(source) | LoginSource::Address(source)) = &login.source;
     let since = app.clock.now().minus(KNOWN_FOR);
-    let known = match name {
-        Some(name) => app.login_share.step(known_sources::is_known(&app.db, name, &source, since)).await?,
-        None => false,
+    app.login_share.step(users::find_password(&app.db, name, source, since)).await
+}
+
+/// Who guesses from where.
+fn guess(app: &App, login: &Login, name: Option<&Username>, stored: Option<&StoredPassword>) -> Guess {
+    let account = app.accounts.hash(name.map_or(&login.username, |name| name.as_str()));
+    let (source, standing) = match &login.source {
+        LoginSource::Client(source) => (source, Standing::Alone),
+        LoginSource::Address(source) if stored.is_some_and(|stored| stored.is_known_there) => {
+            (source, Standing::Known)
+        }
+        LoginSource::Address(source) => (source, Standing::Unknown),
     };
-    Ok(Guess { account, source, standing: if known { Standing::Known } else { Standing::Unknown } })
+    Guess { account, source: source.clone(), standing }
 }
 
 /// Looks at the password, and at everything else that may be wrong; persists what is right.
 async fn judged(
     app: &App,
     login: &Login,
-    name: Option<&Username>,
+    stored: Option<StoredPassword>,
     (attempt, admission): (&Attempt, Admission),
     caller: &Caller,
 ) -> Result<Outcome, TokenError> {
@@ -114,11 +124,7 @@ async fn judged(
     if let Some(proof) = &login.proof {
         proof.use_up(app).await?;
     }
-    let stored = match name {
-        Some(name) => app.login_share.step(users::find_password(&app.db, name)).await?,
-        None => None,
-    };
-    let (id, verified) = stored.unzip();
+    let (id, verified) = stored.map(|stored| (stored.id, stored.hash)).unzip();
     let wrong = |failure| Ok(Outcome::Wrong(failure, id));
     // Read beside the hash, which takes longer; of nobody too, so that a wrong password is as much work as an unknown name.
     let somebody = id.unwrap_or_else(|| UserId::from_random(random::bytes()));

@@ -240,7 +240,7 @@ impl Db {
 
 impl Tx {
     /// Whether nothing changes beside it, so that each of its statements sees the same.
-    pub(super) const fn is_the_only_one(&self) -> bool {
+    pub const fn is_the_only_one(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
             Self::Postgres(_) => false,

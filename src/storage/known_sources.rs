@@ -1,31 +1,10 @@
-//! Where users have lately logged in from.
+//! Where users have lately logged in from; read with their passwords ([`super::users::find_password`]).
 
 use crate::model::id::UserId;
 use crate::model::time::Timestamp;
-use crate::model::user::Username;
 
-use super::db::{Conn, Tx, execute, row};
+use super::db::{Tx, execute};
 use super::error::StorageError;
-
-/// Whether the user with this name has logged in from `source` since `since`. The same statement for a name that does
-/// not exist, which is known nowhere.
-pub async fn is_known(
-    on: impl Into<Conn<'_>>,
-    username: &Username,
-    source: &str,
-    since: Timestamp,
-) -> Result<bool, StorageError> {
-    let found: Option<(i64,)> = row!(
-        on,
-        (i64,),
-        "select last_success_at from known_sources
-         where user_id = (select id from users where username = $1) and source = $2 and last_success_at >= $3",
-        username.as_str(),
-        source,
-        since.as_secs()
-    );
-    Ok(found.is_some())
-}
 
 /// Notes a successful login.
 pub async fn record(tx: &mut Tx, user: UserId, source: &str, now: Timestamp) -> Result<(), StorageError> {

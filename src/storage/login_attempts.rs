@@ -70,6 +70,39 @@ pub async fn lock(tx: &mut Tx, keys: &[CounterKey], now: Timestamp) -> Result<Ve
     counted(keys, &found, now)
 }
 
+/// Ends a guess that was right, and was let in at `taken_at`, where nobody else's has come or failed meanwhile; gives the
+/// counters that are left. For a transaction beside which nothing changes, for it locks in no order.
+pub async fn forget_alone(
+    tx: &mut Tx,
+    keys: &[CounterKey],
+    taken_at: Timestamp,
+) -> Result<Vec<CounterKey>, StorageError> {
+    let [one, two, three] = three(keys)?;
+    let forgotten: Vec<(String,)> = rows!(
+        &mut *tx,
+        (String,),
+        "delete from login_attempts
+         where pending = $10 and (count = 0 or kind = $11)
+           and ((kind = $1 and account = $2 and source = $3)
+             or (kind = $4 and account = $5 and source = $6)
+             or (kind = $7 and account = $8 and source = $9))
+         returning kind",
+        one.kind,
+        one.account,
+        one.source,
+        two.kind,
+        two.account,
+        two.source,
+        three.kind,
+        three.account,
+        three.source,
+        taken_at.as_millis().to_string(),
+        CounterKind::Pair.as_str()
+    );
+    let is_left = |key: &&CounterKey| !forgotten.iter().any(|(kind,)| kind == key.kind.as_str());
+    Ok(keys.iter().filter(is_left).cloned().collect())
+}
+
 /// Writes what became of counters that are locked; those that have nothing to remember are deleted.
 pub async fn save(tx: &mut Tx, counters: &[Counted]) -> Result<(), StorageError> {
     let (empty, kept): (Vec<Counted>, Vec<Counted>) =

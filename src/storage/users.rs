@@ -48,19 +48,39 @@ pub async fn find_by_username(
     user.map(UserRow::into_model).transpose()
 }
 
-/// The id and the stored password hash of the user with this name: all that is needed to tell that a password is
-/// wrong, and little more work than to find that there is no such user.
+/// What a login is judged by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredPassword {
+    /// Whose.
+    pub id: UserId,
+    /// Its hash.
+    pub hash: String,
+    /// Whether the user has logged in from the source of the login of late.
+    pub is_known_there: bool,
+}
+
+/// The stored password of the user with this name, who is known at `source` if they logged in from there since `since`:
+/// all that is needed to tell that a password is wrong, and little more work than to find that there is no such user.
 pub async fn find_password(
     on: impl Into<Conn<'_>>,
     username: &Username,
-) -> Result<Option<(UserId, String)>, StorageError> {
-    let found: Option<(String, String)> = row!(
+    source: &str,
+    since: Timestamp,
+) -> Result<Option<StoredPassword>, StorageError> {
+    let found: Option<(String, String, bool)> = row!(
         on,
-        (String, String),
-        "select id, password_hash from users where username = $1",
-        username.as_str()
+        (String, String, bool),
+        "select id, password_hash,
+                exists (select 1 from known_sources
+                        where user_id = users.id and source = $2 and last_success_at >= $3)
+         from users where username = $1",
+        username.as_str(),
+        source,
+        since.as_secs()
     );
-    found.map(|(id, hash)| Ok((parse(&id)?, hash))).transpose()
+    found
+        .map(|(id, hash, is_known_there)| Ok(StoredPassword { id: parse(&id)?, hash, is_known_there }))
+        .transpose()
 }
 
 /// The user with this id.

@@ -17,6 +17,7 @@ trials! {
     empty: [failures_that_an_older_version_counted_still_count],
     both: [
         counters_read_back_as_they_were_written_each_for_itself,
+        a_right_guess_is_forgotten_where_nothing_else_was_counted,
         a_locked_counter_waits_for_whoever_has_it,
         counters_are_locked_in_one_order_and_one_of_each_kind,
         a_purge_of_counters_takes_what_is_of_another_day_or_too_much,
@@ -123,6 +124,36 @@ async fn counters_read_back_as_they_were_written_each_for_itself(database: TestD
     db.close().await;
 }
 
+async fn a_right_guess_is_forgotten_where_nothing_else_was_counted(database: TestDatabase) {
+    let db = open(&database).await;
+    let (account, source) = (key(CounterKind::Account, Some(1), ""), key(CounterKind::Source, None, "a"));
+    for (case, [pair_of, account_of, source_of], left) in [
+        ("alone", [(0, &[7][..]), (0, &[7]), (0, &[7])], &[][..]),
+        ("after failures of its own", [(3, &[7]), (0, &[7]), (0, &[7])], &[]),
+        ("after failures of others", [(0, &[7]), (1, &[7]), (0, &[7])], &[CounterKind::Account]),
+        ("beside another", [(0, &[7, 8]), (0, &[7, 8]), (2, &[8, 7])], &CounterKind::ALL[..]),
+        ("beside another of the same moment", [(0, &[7, 7]), (0, &[7]), (0, &[7])], &[CounterKind::Pair]),
+        ("lost meanwhile", [(1, &[]), (0, &[77]), (1, &[])], &CounterKind::ALL),
+    ] {
+        let keys = [pair(1, "a"), account.clone(), source.clone()];
+        let counters = [pair_of, account_of, source_of].map(|(count, pending)| counter(count, 5, 6, pending));
+        let written: Vec<_> = keys.iter().cloned().zip(counters).collect();
+        let bystander = vec![(pair(2, "a"), counter(0, 5, 6, &[7]))];
+        write!(db, login_attempts::save(&written)).expect("saved");
+        write!(db, login_attempts::save(&bystander)).expect("saved");
+
+        let are_left = write!(db, login_attempts::forget_alone(&keys, millis(7))).expect("forgotten");
+
+        assert_eq!(are_left.iter().map(|key| key.kind).collect::<Vec<_>>(), left, "{case}");
+        for (key, counter) in written {
+            let expected = if left.contains(&key.kind) { counter } else { Counter::new(at(7)) };
+            assert_eq!(stands(&db, &key).await, expected, "{case}");
+        }
+        assert_eq!(stands(&db, &bystander[0].0).await, bystander[0].1, "{case}");
+    }
+    db.close().await;
+}
+
 async fn a_locked_counter_waits_for_whoever_has_it(database: TestDatabase) {
     let db = open(&database).await;
     let other = open(&database).await;
@@ -202,7 +233,8 @@ async fn a_source_is_known_to_one_user_and_for_a_time(database: TestDatabase) {
     }
     let known = async |name: &str, source: &str, since| {
         let name = name.parse().expect("a user name");
-        known_sources::is_known(&db, &name, source, at(since)).await.expect("readable")
+        let stored = users::find_password(&db, &name, source, at(since)).await.expect("readable");
+        stored.is_some_and(|stored| stored.is_known_there)
     };
     assert!(!known("user1", ODD, 0).await);
 
@@ -242,8 +274,9 @@ async fn the_newest_sources_of_a_user_are_kept(database: TestDatabase) {
     let known = async |name: &str| {
         let (name, mut known) = (name.parse().expect("a user name"), String::new());
         for source in ["a", "b", "c", "d"] {
-            let is = known_sources::is_known(&db, &name, source, at(0)).await.expect("readable");
-            known.push_str(if is { source } else { "" });
+            let stored =
+                users::find_password(&db, &name, source, at(0)).await.expect("readable").expect("there");
+            known.push_str(if stored.is_known_there { source } else { "" });
         }
         known
     };
