@@ -70,7 +70,7 @@ async fn throttled(app: &Arc<App>, login: &Login, caller: &Caller) -> Result<Tok
     let guess = guess(app, login, name.as_ref(), stored.as_ref());
     let (attempt, admission) = Attempt::begin(app, guess, caller).await?;
 
-    match judged(app, login, stored, (&attempt, admission), caller).await {
+    match judged(app, login, (name.as_ref(), stored), (&attempt, admission), caller).await {
         Ok(Outcome::Persisted(answer)) => answer,
         Ok(Outcome::Wrong(failure, user)) => {
             attempt.end(End::Wrong, user.map_or(Whose::Nobody, Whose::User)).await?;
@@ -115,7 +115,7 @@ fn guess(app: &App, login: &Login, name: Option<&Username>, stored: Option<&Stor
 async fn judged(
     app: &App,
     login: &Login,
-    stored: Option<StoredPassword>,
+    (name, stored): (Option<&Username>, Option<StoredPassword>),
     (attempt, admission): (&Attempt, Admission),
     caller: &Caller,
 ) -> Result<Outcome, TokenError> {
@@ -124,6 +124,11 @@ async fn judged(
     if let Some(proof) = &login.proof {
         proof.use_up(app).await?;
     }
+    let stored = match attempt.has_waited() {
+        // Whoever was first may have renewed the hash for all.
+        true => find_password(app, login, name).await?,
+        false => stored,
+    };
     let (id, verified) = stored.map(|stored| (stored.id, stored.hash)).unzip();
     let wrong = |failure| Ok(Outcome::Wrong(failure, id));
     // Read beside the hash, which takes longer; of nobody too, so that a wrong password is as much work as an unknown name.

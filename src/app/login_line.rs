@@ -63,6 +63,14 @@ impl InLine<'_> {
         &self.key
     }
 
+    /// Whether nobody stands before us; from then on nobody will.
+    pub(super) fn is_first(&mut self) -> bool {
+        if self.turn.is_none() {
+            self.turn = Arc::clone(&self.line.first).try_lock_owned().ok();
+        }
+        self.turn.is_some()
+    }
+
     /// Waits until nobody stands before us.
     pub(super) async fn take_turn(&mut self) {
         if self.turn.is_none() {
@@ -120,6 +128,7 @@ mod tests {
     async fn one_at_a_time_is_first_and_hears_of_a_move_that_was_before_it_listened() {
         let lines = Lines::default();
         let (mut one, mut two) = (lines.join(&key("a")).expect("room"), lines.join(&key("a")).expect("room"));
+        assert!(one.is_first() && !two.is_first());
         one.take_turn().await;
 
         let waited = tokio::time::timeout(Duration::from_millis(20), two.take_turn()).await;

@@ -65,7 +65,8 @@ impl Guess {
         match self.standing {
             Standing::Alone => vec![own(CounterKind::Pair)],
             // As many rows as for `Unknown`, which count as those do, but are its own and without meaning: what differs in
-            // work differs in time, and a stranger behind the same address would learn who exists.
+            // work differs in time, and a stranger behind the same address would learn from it who exists. Whoever fills
+            // the counter of the whole address still does, by who goes on: the price of nobody being held up by others.
             Standing::Known => CounterKind::ALL.map(own).into(),
             Standing::Unknown => vec![
                 own(CounterKind::Pair),
@@ -73,6 +74,11 @@ impl Guess {
                 CounterKey { account: None, ..own(CounterKind::Source) },
             ],
         }
+    }
+
+    /// Whether the right password forgets what has failed there: what was this account's from this source alone.
+    fn is_forgiven_in(&self, kind: CounterKind) -> bool {
+        kind == CounterKind::Pair || !self.is_judged_by(kind)
     }
 
     /// Whether what is counted there holds this guess up.
@@ -109,6 +115,7 @@ pub(super) struct Attempt {
     guess: Guess,
     counters: Vec<CounterKey>,
     taken_at: Timestamp,
+    has_waited: bool,
 }
 
 enum Tried {
@@ -133,17 +140,19 @@ impl Attempt {
         let counters = guess.counters();
         let until = Instant::now() + app.policy.login_patience.as_duration();
         let mut line = app.lines.join(&counters[0]).ok_or(TokenError::Busy)?;
+        let mut has_waited = !line.is_first();
         caller.waits(until, line.take_turn()).await?;
         loop {
             let admission = app.pool.admit().map_err(pool_error)?;
             match app.login_share.step(try_to_take(app, &guess, &counters)).await? {
                 Tried::Taken(taken_at) => {
                     let app = Arc::clone(app);
-                    return Ok((Self { app, guess, counters, taken_at }, admission));
+                    return Ok((Self { app, guess, counters, taken_at, has_waited }, admission));
                 }
                 Tried::Wait(retry_after) => return Err(TokenError::Throttled { retry_after }),
                 Tried::Full(full) => {
                     drop(admission);
+                    has_waited = true;
                     if full != *line.key() {
                         line = app.lines.join(&full).ok_or(TokenError::Busy)?;
                         caller.waits(until, line.take_turn()).await?;
@@ -152,6 +161,11 @@ impl Attempt {
                 }
             }
         }
+    }
+
+    /// Whether others were judged before it, who may have changed what it is judged by.
+    pub(super) const fn has_waited(&self) -> bool {
+        self.has_waited
     }
 
     /// Where the guess comes from.
@@ -185,7 +199,8 @@ impl Attempt {
         let left = match end {
             // One statement for nearly all logins.
             End::Right if tx.is_the_only_one() => {
-                login_attempts::forget_alone(tx, &self.counters, self.taken_at).await?
+                let forgiven = |kind| self.guess.is_forgiven_in(kind);
+                login_attempts::forget_alone(tx, &self.counters, self.taken_at, forgiven).await?
             }
             End::Right | End::Wrong | End::Unjudged => self.counters.clone(),
         };
@@ -199,7 +214,7 @@ impl Attempt {
             settle(counter, rules, now);
             match end {
                 End::Wrong => add_failure(counter, now),
-                End::Right if key.kind == CounterKind::Pair => forget(counter),
+                End::Right if self.guess.is_forgiven_in(key.kind) => forget(counter),
                 End::Right | End::Unjudged => {}
             }
         }

@@ -141,7 +141,8 @@ fn bind(listener: Listener, state: Data<HttpState>, surface: Surface) -> io::Res
                 }
             });
             let requests = HttpService::build()
-                // Time is kept by the stream.
+                // Time is kept by the stream. A connection that its client has half closed is served on, as actix-http does
+                // by default: a handler that is kept but not gone on with would keep everybody waiting who writes.
                 .keep_alive(KeepAlive::Os)
                 .client_request_timeout(Duration::ZERO)
                 .client_disconnect_timeout(CLOSE_PATIENCE)

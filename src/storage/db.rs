@@ -183,7 +183,8 @@ impl Db {
     }
 
     /// Begins a transaction of one statement that writes all or nothing, for which less is done: `commit` it if it wrote
-    /// something, and `rollback` only if it did not. Nobody may go away in between, so let it run on a task of its own.
+    /// something, and `rollback` only if it did not. Nobody may go away in between, so let it run to its end whoever waits
+    /// ([`Lasting`]).
     pub async fn begin_one_statement(&self) -> Result<Tx, StorageError> {
         self.begin_in_time(Intent::One).await
     }

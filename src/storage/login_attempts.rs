@@ -70,19 +70,22 @@ pub async fn lock(tx: &mut Tx, keys: &[CounterKey], now: Timestamp) -> Result<Ve
     counted(keys, &found, now)
 }
 
-/// Ends a guess that was right, and was let in at `taken_at`, where nobody else's has come or failed meanwhile; gives the
-/// counters that are left. For a transaction beside which nothing changes, for it locks in no order.
+/// Ends a guess that was right, and was let in at `taken_at`, where nobody else's is being judged and no failures are to
+/// be kept, which those of the kinds in `forgotten` are not; gives the counters that are left. For a transaction beside
+/// which nothing changes, for it locks in no order.
 pub async fn forget_alone(
     tx: &mut Tx,
     keys: &[CounterKey],
     taken_at: Timestamp,
+    forgotten: impl Fn(CounterKind) -> bool,
 ) -> Result<Vec<CounterKey>, StorageError> {
     let [one, two, three] = three(keys)?;
-    let forgotten: Vec<(String,)> = rows!(
+    let forgotten = CounterKind::ALL.map(|kind| if forgotten(kind) { kind.as_str() } else { "" });
+    let gone: Vec<(String,)> = rows!(
         &mut *tx,
         (String,),
         "delete from login_attempts
-         where pending = $10 and (count = 0 or kind = $11)
+         where pending = $10 and (count = 0 or kind in ($11, $12, $13))
            and ((kind = $1 and account = $2 and source = $3)
              or (kind = $4 and account = $5 and source = $6)
              or (kind = $7 and account = $8 and source = $9))
@@ -97,9 +100,11 @@ pub async fn forget_alone(
         three.account,
         three.source,
         taken_at.as_millis().to_string(),
-        CounterKind::Pair.as_str()
+        forgotten[0],
+        forgotten[1],
+        forgotten[2]
     );
-    let is_left = |key: &&CounterKey| !forgotten.iter().any(|(kind,)| kind == key.kind.as_str());
+    let is_left = |key: &&CounterKey| !gone.iter().any(|(kind,)| kind == key.kind.as_str());
     Ok(keys.iter().filter(is_left).cloned().collect())
 }
 
@@ -188,7 +193,7 @@ async fn delete(tx: &mut Tx, keys: &[CounterKey]) -> Result<(), StorageError> {
 }
 
 /// Deletes the counters of a kind that were last touched before `from`, or in a future that only a wrong clock can
-/// have known, after `until`; gives their number.
+/// have known, after `until`, and those that only stand in for one of this kind; gives their number.
 pub async fn purge(
     tx: &mut Tx,
     kind: CounterKind,
@@ -197,7 +202,10 @@ pub async fn purge(
 ) -> Result<u64, StorageError> {
     Ok(execute!(
         tx,
-        "delete from login_attempts where kind = $1 and (last_at_ms < $2 or last_at_ms > $3)",
+        "delete from login_attempts
+         where kind = $1
+           and (last_at_ms < $2 or last_at_ms > $3
+                or (kind = 'account' and source <> '') or (kind = 'source' and length(account) > 0))",
         kind.as_str(),
         from.as_millis(),
         until.as_millis()

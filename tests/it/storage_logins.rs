@@ -18,6 +18,7 @@ trials! {
     both: [
         counters_read_back_as_they_were_written_each_for_itself,
         a_right_guess_is_forgotten_where_nothing_else_was_counted,
+        the_failures_of_a_forgiven_kind_are_forgotten_with_a_right_guess,
         a_locked_counter_waits_for_whoever_has_it,
         counters_are_locked_in_one_order_and_one_of_each_kind,
         a_purge_of_counters_takes_what_is_of_another_day_or_too_much,
@@ -142,7 +143,8 @@ async fn a_right_guess_is_forgotten_where_nothing_else_was_counted(database: Tes
         write!(db, login_attempts::save(&written)).expect("saved");
         write!(db, login_attempts::save(&bystander)).expect("saved");
 
-        let are_left = write!(db, login_attempts::forget_alone(&keys, millis(7))).expect("forgotten");
+        let own = |kind| kind == CounterKind::Pair;
+        let are_left = write!(db, login_attempts::forget_alone(&keys, millis(7), own)).expect("forgotten");
 
         assert_eq!(are_left.iter().map(|key| key.kind).collect::<Vec<_>>(), left, "{case}");
         for (key, counter) in written {
@@ -150,6 +152,24 @@ async fn a_right_guess_is_forgotten_where_nothing_else_was_counted(database: Tes
             assert_eq!(stands(&db, &key).await, expected, "{case}");
         }
         assert_eq!(stands(&db, &bystander[0].0).await, bystander[0].1, "{case}");
+    }
+    db.close().await;
+}
+
+async fn the_failures_of_a_forgiven_kind_are_forgotten_with_a_right_guess(database: TestDatabase) {
+    let db = open(&database).await;
+    let keys =
+        [pair(1, "a"), key(CounterKind::Account, Some(1), "a"), key(CounterKind::Source, Some(1), "a")];
+    let written: Vec<_> = keys.iter().map(|key| (key.clone(), counter(3, 5, 6, &[7]))).collect();
+    write!(db, login_attempts::save(&written)).expect("saved");
+
+    let none = write!(db, login_attempts::forget_alone(&keys, millis(7), |_| false)).expect("readable");
+    assert_eq!(none, keys);
+    let all = write!(db, login_attempts::forget_alone(&keys, millis(7), |_| true)).expect("forgotten");
+
+    assert_eq!(all, []);
+    for key in &keys {
+        assert_eq!(stands(&db, key).await, Counter::new(at(7)));
     }
     db.close().await;
 }
@@ -213,6 +233,22 @@ async fn a_purge_of_counters_takes_what_is_of_another_day_or_too_much(database: 
         }
         left
     };
+
+    // What stands in for the counters that are everybody's must not take their room.
+    let standing_in = vec![
+        (key(CounterKind::Account, Some(1), "a"), counter(1, 0, 150, &[])),
+        (key(CounterKind::Source, Some(1), "a"), counter(1, 0, 150, &[])),
+    ];
+    write!(db, login_attempts::save(&standing_in)).expect("saved");
+    let everybodys = vec![(key(CounterKind::Account, Some(1), ""), counter(1, 0, 150, &[]))];
+    write!(db, login_attempts::save(&everybodys)).expect("saved");
+    for kind in [CounterKind::Account, CounterKind::Source] {
+        write!(db, login_attempts::purge(kind, millis(0), millis(300))).expect("purged");
+    }
+    for (key, _) in &standing_in {
+        assert_eq!(stands(&db, key).await, Counter::new(at(7)));
+    }
+    assert_eq!(stands(&db, &everybodys[0].0).await, everybodys[0].1);
 
     let purged = write!(db, login_attempts::purge(CounterKind::Pair, millis(100), millis(200)));
     assert_eq!((purged.expect("purged"), left().await), (2, "bcde".into()));
