@@ -99,16 +99,22 @@ async fn a_list_is_built_beside_the_requests_and_once_for_all_of_them(database: 
     let (app, client) = (&server.app, ("app", secret.as_str()));
     let list = || Box::pin(app.status_list(0));
 
-    for _ in 0..2 {
+    // The thread that builds it may be done before it is asked, but not each time.
+    let (mut waited, mut changes) = (0, 0);
+    while waited < 2 {
+        assert!(changes < 50, "a worker computes it");
+        changes += 1;
         let (mut one, mut two) = (list(), list());
-        assert!(poll!(&mut one).is_pending() && poll!(&mut two).is_pending(), "no worker computes it");
-        // Its reader has hung up, and it is built all the same.
-        drop(one);
-        let (two, three) = join(two, list()).await;
-        let (two, three) = (two.expect("a list"), three.expect("a list"));
-        assert!(Arc::ptr_eq(&two, &three), "another signature would be another text");
-        let at_hand = app.status_list_at_hand(0).expect("a list").expect("built");
-        assert!(Arc::ptr_eq(&at_hand, &two));
+        if poll!(&mut one).is_pending() && poll!(&mut two).is_pending() {
+            waited += 1;
+            // Its reader has hung up, and it is built all the same.
+            drop(one);
+            let (two, three) = join(two, list()).await;
+            let (two, three) = (two.expect("a list"), three.expect("a list"));
+            assert!(Arc::ptr_eq(&two, &three), "another signature would be another text");
+            let at_hand = app.status_list_at_hand(0).expect("a list").expect("built");
+            assert!(Arc::ptr_eq(&at_hand, &two));
+        }
 
         let login = server.login(client, "alice").await;
         assert_eq!(status(&login).0, "/status/0");
