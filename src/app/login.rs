@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join;
-
 use crate::model::client::{Client, GrantType};
 use crate::model::id::{FamilyId, UserId};
 use crate::model::secret::PlainSecret;
@@ -95,7 +93,8 @@ async fn find_password(
     let Some(name) = name else { return Ok(None) };
     let (LoginSource::Client(source) | LoginSource::Address(source)) = &login.source;
     let since = app.clock.now().minus(KNOWN_FOR);
-    app.login_share.step(users::find_password(&app.db, name, source, since)).await
+    let instead = (UserId::from_random(random::bytes()), app.pool.nobody());
+    app.login_share.step(users::find_password(&app.db, name, (source, since), instead)).await
 }
 
 /// Who guesses from where.
@@ -131,13 +130,11 @@ async fn judged(
     };
     let (id, verified) = stored.map(|stored| (stored.id, stored.hash)).unzip();
     let wrong = |failure| Ok(Outcome::Wrong(failure, id));
-    // Read beside the hash, which takes longer; of nobody too, so that a wrong password is as much work as an unknown name.
-    let somebody = id.unwrap_or_else(|| UserId::from_random(random::bytes()));
-    let reading = app.login_share.step(users::find(&app.db, somebody));
-    let (verdict, user) = join(verify(app, admission, verified.clone(), &login.password), reading).await;
-    let Verdict::Match { rehashed } = verdict? else { return wrong(GrantFailure::Credentials) };
-    let Some(verified) = verified else { return wrong(GrantFailure::Credentials) };
-    let user = user?;
+    let verdict = verify(app, admission, verified.clone(), &login.password).await?;
+    let Verdict::Match { rehashed } = verdict else { return wrong(GrantFailure::Credentials) };
+    let Some((id, verified)) = id.zip(verified) else { return wrong(GrantFailure::Credentials) };
+    // Of whom the password is: read beside the hash, it would be more work for a wrong one than for an unknown name.
+    let user = app.login_share.step(users::find(&app.db, id)).await?;
 
     let client = login.client.client();
     let decided = password::decide(&login.wish, client, user.as_ref(), app.directory.load().role_table());

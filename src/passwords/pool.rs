@@ -149,6 +149,11 @@ impl PasswordPool {
         self.threads.stop();
     }
 
+    /// What a check of a user who does not exist is made with: of the length and kind of a hash.
+    pub fn nobody(&self) -> &str {
+        &self.nobody
+    }
+
     /// The cost of new hashes.
     pub const fn params(&self) -> HashParams {
         self.params

@@ -60,27 +60,30 @@ pub struct StoredPassword {
 }
 
 /// The stored password of the user with this name, who is known at `source` if they logged in from there since `since`:
-/// all that is needed to tell that a password is wrong, and little more work than to find that there is no such user.
+/// all that is needed to tell that a password is wrong. Where there is no such user, as much is looked up and read with
+/// what is `instead` of theirs, so that the time does not tell.
 pub async fn find_password(
     on: impl Into<Conn<'_>>,
     username: &Username,
-    source: &str,
-    since: Timestamp,
+    (source, since): (&str, Timestamp),
+    instead: (UserId, &str),
 ) -> Result<Option<StoredPassword>, StorageError> {
-    let found: Option<(String, String, bool)> = row!(
+    let found: Option<(String, String, bool, bool)> = row!(
         on,
-        (String, String, bool),
-        "select id, password_hash,
+        (String, String, bool, bool),
+        "select coalesce(users.id, $4), coalesce(users.password_hash, $5), users.id is not null,
                 exists (select 1 from known_sources
-                        where user_id = users.id and source = $2 and last_success_at >= $3)
-         from users where username = $1",
+                        where user_id = coalesce(users.id, $4) and source = $2 and last_success_at >= $3)
+         from (select 1 as one) as always left join users on users.username = $1",
         username.as_str(),
         source,
-        since.as_secs()
+        since.as_secs(),
+        instead.0.to_string(),
+        instead.1
     );
-    found
-        .map(|(id, hash, is_known_there)| Ok(StoredPassword { id: parse(&id)?, hash, is_known_there }))
-        .transpose()
+    let Some((id, hash, is_there, is_known_there)) = found else { return Ok(None) };
+    let stored = StoredPassword { id: parse(&id)?, hash, is_known_there };
+    Ok(Some(stored).filter(|_| is_there))
 }
 
 /// The user with this id.

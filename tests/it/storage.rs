@@ -308,7 +308,9 @@ async fn a_user_reads_back_as_they_were_written(database: TestDatabase) {
         assert_eq!(whole(&find_user(&db, user.id).await), whole(user));
         let named = users::find_by_username(&db, &user.username).await.expect("readable").expect("there");
         assert_eq!(whole(&named), whole(user));
-        let password = users::find_password(&db, &user.username, "a", at(0)).await.expect("readable");
+        let password = users::find_password(&db, &user.username, ("a", at(0)), (user_id(9), "none"))
+            .await
+            .expect("readable");
         let password = password.map(|stored| (stored.id, stored.hash, stored.is_known_there));
         assert_eq!(password, Some((user.id, user.password_hash.clone(), false)));
     }
@@ -318,7 +320,12 @@ async fn a_user_reads_back_as_they_were_written(database: TestDatabase) {
     for stranger in ["user%", "user_", "zoe.o'brien%_\\\u{8868}"] {
         let stranger = stranger.parse().expect("a user name");
         assert!(users::find_by_username(&db, &stranger).await.expect("readable").is_none());
-        assert!(users::find_password(&db, &stranger, "a", at(0)).await.expect("readable").is_none());
+        assert!(
+            users::find_password(&db, &stranger, ("a", at(0)), (user_id(9), "none"))
+                .await
+                .expect("readable")
+                .is_none()
+        );
     }
     assert!(users::find(&db, user_id(3)).await.expect("readable").is_none());
     db.close().await;

@@ -269,7 +269,9 @@ async fn a_source_is_known_to_one_user_and_for_a_time(database: TestDatabase) {
     }
     let known = async |name: &str, source: &str, since| {
         let name = name.parse().expect("a user name");
-        let stored = users::find_password(&db, &name, source, at(since)).await.expect("readable");
+        let stored = users::find_password(&db, &name, (source, at(since)), (user_id(9), "none"))
+            .await
+            .expect("readable");
         stored.is_some_and(|stored| stored.is_known_there)
     };
     assert!(!known("user1", ODD, 0).await);
@@ -310,8 +312,10 @@ async fn the_newest_sources_of_a_user_are_kept(database: TestDatabase) {
     let known = async |name: &str| {
         let (name, mut known) = (name.parse().expect("a user name"), String::new());
         for source in ["a", "b", "c", "d"] {
-            let stored =
-                users::find_password(&db, &name, source, at(0)).await.expect("readable").expect("there");
+            let stored = users::find_password(&db, &name, (source, at(0)), (user_id(9), "none"))
+                .await
+                .expect("readable")
+                .expect("there");
             known.push_str(if stored.is_known_there { source } else { "" });
         }
         known
