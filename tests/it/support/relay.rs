@@ -1,8 +1,8 @@
 //! A relay in front of Postgres, for what can happen on the way: it can be cut (a stopped database), frozen (a cable
 //! pulled out: connections stay open and nobody answers), slow, or lose a connection in the midst of a commit.
 //!
-//! Knows of Postgres' protocol only what a commit looks like: the word, or the one statement of a refresh, which commits
-//! itself.
+//! Knows of Postgres' protocol only what a commit looks like: the word, or the one statement of a refresh, or of several
+//! together, which commits itself.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -188,22 +188,22 @@ async fn carry_out(
 /// What has to be known of a connection to tell which message commits.
 #[derive(Default)]
 struct Orders {
-    /// How a message begins that carries out the prepared statement of a refresh: no portal, then its name.
-    refresh: Option<Vec<u8>>,
+    /// How a message begins that carries out a prepared statement of refreshes: no portal, then its name.
+    refreshes: Vec<Vec<u8>>,
 }
 
 impl Orders {
     fn commit(&mut self, bytes: &[u8]) -> bool {
         let find =
             |text: &[u8]| bytes.windows(text.len()).position(|window| window.eq_ignore_ascii_case(text));
-        // It is prepared first: its name, a zero, its text.
+        // It is prepared first: its name, a zero, its text, in which something may stand before this.
         if let Some(text) = find(b"update families set generation") {
-            let name_ends = text - 1;
-            let name_begins = bytes[..name_ends].windows(5).rposition(|window| window == b"sqlx_");
-            let name = &bytes[name_begins.expect("sqlx names its statements")..name_ends];
-            self.refresh = Some([b"\0", name, b"\0"].concat());
+            let begins = bytes[..text].windows(5).rposition(|window| window == b"sqlx_");
+            let named = &bytes[begins.expect("sqlx names its statements")..];
+            let name = named.split(|byte| *byte == 0).next().unwrap_or_default();
+            self.refreshes.push([b"\0", name, b"\0"].concat());
         }
-        find(b"commit").is_some() || self.refresh.as_deref().and_then(find).is_some()
+        find(b"commit").is_some() || self.refreshes.iter().any(|carried_out| find(carried_out).is_some())
     }
 }
 
