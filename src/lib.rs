@@ -184,6 +184,8 @@
 //!   8,600 to 12,700 in a second, and on Postgres from 0.27 to 0.71 of pgbench's updates.
 //! - What several wait for is written where its caller is, and handed on only if the caller goes away ([`storage::lasting`]):
 //!   on two cores a refresh alone on SQLite takes 0.23 ms instead of 0.34, and 32 clients refresh a fifth faster.
+//! - `fdatasync` instead of `fsync` in SQLite (`.cargo/config.toml`): a sync right after another, of a file that does not
+//!   grow, 95 microseconds instead of 125.
 //! - Link-time optimisation over all crates in one unit: tokens a third faster than without it and in 16 units, 5 % faster
 //!   than with `lto = "thin"`, keys a tenth and 3 %; the binary has 20.6 MiB instead of 30.6 and 29.2.
 //! - mimalloc instead of the allocator of glibc: 4 % on tokens, nothing on keys, as much memory.

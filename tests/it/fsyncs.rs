@@ -166,6 +166,7 @@ async fn sqlite_answers_nothing_before_it_is_synced() {
         let unsynced = unsynced(&log, DURABLE);
         assert!(unsynced.is_empty(), "answered, but a power cut would undo it: {unsynced:?}");
         assert!(log.contains("grantd.db-wal"), "strace saw what was written: {log}");
+        assert!(log.contains("fdatasync("), "SQLite was built without what .cargo/config.toml says: {log}");
         looks.set(looks.get() + 1);
     };
     assert_eq!(script(&mut device, 0, look).await, 0);
