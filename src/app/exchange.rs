@@ -18,6 +18,7 @@ use super::App;
 use super::authenticate_client::{AuthenticatedClient, authenticate_client};
 use super::issue::{Issue, OnBehalfOf, issue, signer_for};
 use super::login::{Login, login};
+use super::patience::within;
 use super::refresh::{Place, refresh};
 use super::token_exchange::{Swap, swap};
 
@@ -49,8 +50,8 @@ pub(super) async fn in_time<T>(
     app: &App,
     answer: impl Future<Output = Result<T, TokenError>>,
 ) -> Result<T, TokenError> {
-    let answered = tokio::time::timeout(PATIENCE, answer).await;
-    let answered = answered.unwrap_or_else(|_| Err(TokenError::Unavailable("no answer in time".into())));
+    let answered = within(PATIENCE, answer).await;
+    let answered = answered.unwrap_or_else(|| Err(TokenError::Unavailable("no answer in time".into())));
     if let Err(TokenError::Unavailable(_)) = &answered {
         app.database.doubt();
     }

@@ -29,6 +29,7 @@ mod lately;
 pub mod login;
 pub mod login_line;
 pub mod open;
+pub mod patience;
 pub mod random;
 pub mod refresh;
 pub mod reseal;

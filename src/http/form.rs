@@ -5,6 +5,7 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{BytesMut, Payload};
 use futures_util::StreamExt as _;
 
+use crate::app::patience::within;
 use crate::protocol::error::TokenError;
 use crate::protocol::params::Params;
 
@@ -17,8 +18,8 @@ pub(super) const LIMIT: usize = 16 * 1024;
 pub(super) async fn read(request: &HttpRequest, body: Payload) -> Result<Params, TokenError> {
     check_headers(request)?;
     // actix has no timer for it.
-    let read = tokio::time::timeout(body_patience(request), collect(body));
-    let body = read.await.map_err(|_| TokenError::BodyTimeout)??;
+    let read = within(body_patience(request), collect(body));
+    let body = read.await.ok_or(TokenError::BodyTimeout)??;
     Ok(Params::parse(&body)?)
 }
 
