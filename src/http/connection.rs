@@ -61,7 +61,8 @@ pub(super) struct Connection {
     patience: Patience,
     /// A request was let in and has no answer yet.
     busy: Cell<bool>,
-    /// When the last turn ended, and before the first: when the connection began.
+    /// When the last turn ended, or the peer had taken an answer that it kept us waiting with; before the first, when the
+    /// connection began.
     free_since: Cell<Instant>,
     /// Who wants to know when the turn ends.
     waiting: RefCell<Option<Waker>>,
@@ -90,6 +91,11 @@ impl Connection {
         self.free_since.get()
     }
 
+    /// The peer has taken the last answer only now.
+    pub(super) fn answer_was_taken(&self, at: Instant) {
+        self.free_since.set(at);
+    }
+
     /// A request is let in; nothing more until it has its answer.
     pub(super) fn begin_turn(&self) {
         self.busy.set(true);
@@ -111,9 +117,15 @@ impl Connection {
         *self.waiting.borrow_mut() = Some(context.waker().clone());
     }
 
-    fn end_turn(&self) {
+    fn announce_end(&self, answer: &mut ResponseHead) {
+        if self.last.get() {
+            answer.set_connection_type(ConnectionType::Close);
+        }
+    }
+
+    fn end_turn(&self, at: Instant) {
         self.busy.set(false);
-        self.free_since.set(Instant::now());
+        self.free_since.set(at);
         let waiting = self.waiting.borrow_mut().take();
         if let Some(waker) = waiting {
             waker.wake();
@@ -130,17 +142,9 @@ pub(super) fn body_patience(request: &HttpRequest) -> Duration {
 /// The turn of a request; over when the answer is made, or when nobody waits for it any more.
 struct Turn(Rc<Connection>);
 
-impl Turn {
-    fn answered(self, answer: &mut ResponseHead) {
-        if self.0.last.get() {
-            answer.set_connection_type(ConnectionType::Close);
-        }
-    }
-}
-
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.end_turn();
+        self.0.end_turn(Instant::now());
     }
 }
 
@@ -154,14 +158,15 @@ pub(super) async fn take_turns<B>(
     };
     let turn = Turn(connection);
     let mut response = next(request).await?;
-    turn.answered(response.response_mut().head_mut());
+    turn.0.announce_end(response.response_mut().head_mut());
     Ok(response)
 }
 
-/// The same for an answer that nothing had to be waited for.
-pub(super) fn end_turn(request: &Request, answer: &mut ResponseHead) {
+/// The same for an answer that nothing had to be waited for, made at this time.
+pub(super) fn end_turn(request: &Request, answer: &mut ResponseHead, at: Instant) {
     if let Some(connection) = request.conn_data::<Rc<Connection>>() {
-        Turn(Rc::clone(connection)).answered(answer);
+        connection.announce_end(answer);
+        connection.end_turn(at);
     }
 }
 

@@ -49,8 +49,8 @@ pub(super) struct GuardedStream {
     writing: Option<Writing>,
     /// Something was written that has not been flushed yet.
     unflushed: bool,
-    /// When the last answer was on its way.
-    answered_at: Option<Instant>,
+    /// Something was answered.
+    has_answered: bool,
     lingering: Option<Lingering>,
     alarm: Pin<Box<Sleep>>,
 }
@@ -99,7 +99,7 @@ impl GuardedStream {
             waiting: (Awaited::Nothing, now),
             writing: None,
             unflushed: false,
-            answered_at: None,
+            has_answered: false,
             lingering: None,
             alarm: Box::pin(tokio::time::sleep(patience.head)),
         }
@@ -199,12 +199,8 @@ impl GuardedStream {
         let until = match awaited {
             // Nobody wakes us when the turn ends, so this looks again before whatever is due then.
             Awaited::Nothing => now + self.patience.keep_alive,
-            Awaited::Request => match self.answered_at {
-                Some(answered_at) => {
-                    cmp::max(self.connection.free_since(), answered_at) + self.patience.keep_alive
-                }
-                None => self.connection.free_since() + self.patience.head,
-            },
+            Awaited::Request if self.has_answered => self.connection.free_since() + self.patience.keep_alive,
+            Awaited::Request => self.connection.free_since() + self.patience.head,
             Awaited::RestOfHead => since + self.patience.head,
             // A fifth more: the handler's own timer goes first, and gives a reason.
             Awaited::RestOfBody => since + self.patience.body + self.patience.body / 5,
@@ -340,10 +336,9 @@ impl AsyncWrite for GuardedStream {
         match flushed {
             Poll::Pending => return this.poll_taken(cx),
             Poll::Ready(Ok(())) => {
-                if std::mem::take(&mut this.unflushed) {
-                    this.answered_at = Some(Instant::now());
-                }
+                this.has_answered |= std::mem::take(&mut this.unflushed);
                 if this.writing.take().is_some() {
+                    this.connection.answer_was_taken(Instant::now());
                     // A request may have been held back for it.
                     cx.waker().wake_by_ref();
                 }

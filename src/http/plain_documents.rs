@@ -2,11 +2,10 @@
 //!
 //! Making actix-web's request, finding its route and writing a span that nobody reads take longer than the answer.
 
-use std::time::Instant;
-
 use actix_http::{Request, Response};
 use actix_web::body::BoxBody;
 use actix_web::http::Method;
+use tokio::time::Instant;
 
 use crate::telemetry::metrics::http_request_finished;
 
@@ -31,8 +30,9 @@ pub(super) fn answer(request: &Request, state: &HttpState) -> Option<Response<Bo
     fallback::add_safe_headers(head.headers_mut());
     add_request_id(head.headers_mut());
     state.draining.close_if_stopping(head);
-    end_turn(request, head);
+    let end = Instant::now();
+    end_turn(request, head, end);
 
-    http_request_finished(&Method::GET, route, response.status().as_str(), start.elapsed().as_secs_f64());
+    http_request_finished(&Method::GET, route, response.status().as_str(), (end - start).as_secs_f64());
     Some(response)
 }
