@@ -40,7 +40,6 @@ struct Signed {
 }
 
 /// What a signed list follows from.
-#[derive(PartialEq, Eq)]
 struct MadeOf {
     /// The version of the revoked places.
     revoked: Option<u64>,
@@ -54,7 +53,18 @@ struct MadeOf {
 struct Wanted {
     revoked: Option<Arc<RevokedPlaces>>,
     key: Arc<SigningKey>,
-    made_of: MadeOf,
+    half: i64,
+}
+
+impl Wanted {
+    fn version(&self) -> Option<u64> {
+        self.revoked.as_ref().map(|places| places.version())
+    }
+
+    /// Whether it would be made of the same.
+    fn is(&self, MadeOf { revoked, kid, half }: &MadeOf) -> bool {
+        *half == self.half && *revoked == self.version() && kid == self.key.kid()
+    }
 }
 
 /// The lists that somebody has asked for, and the document that names them all.
@@ -98,9 +108,9 @@ impl App {
         Ok(self.built(list, &self.wanted(list)?))
     }
 
-    fn built(&self, list: u32, Wanted { made_of, .. }: &Wanted) -> Option<Arc<StatusDocument>> {
+    fn built(&self, list: u32, wanted: &Wanted) -> Option<Arc<StatusDocument>> {
         let signed = self.status_lists.signed.load();
-        let signed = signed.get(&list).filter(|signed| signed.made_of == *made_of);
+        let signed = signed.get(&list).filter(|signed| wanted.is(&signed.made_of));
         signed.map(|signed| Arc::clone(&signed.document))
     }
 
@@ -112,12 +122,8 @@ impl App {
         let missing = || NoStatusList::Unsigned(format!("no active {} key yet", self.policy.algorithm));
         let key = self.signer(self.policy.algorithm).ok_or_else(missing)?;
         let revoked = self.revocations.load().of_list(list).cloned();
-        let made_of = MadeOf {
-            revoked: revoked.as_ref().map(|places| places.version()),
-            kid: key.kid().clone(),
-            half: self.clock.now().as_secs() / (lifetime(self.policy.status_ttl).as_secs() / 2).max(1),
-        };
-        Ok(Wanted { revoked, key, made_of })
+        let half = self.clock.now().as_secs() / (lifetime(self.policy.status_ttl).as_secs() / 2).max(1);
+        Ok(Wanted { revoked, key, half })
     }
 
     /// The names of all lists that tokens point to: the status list aggregation.
@@ -149,7 +155,8 @@ impl App {
             return Ok(document);
         }
 
-        let Wanted { revoked, key, made_of } = wanted;
+        let made_of = MadeOf { revoked: wanted.version(), kid: wanted.key.kid().clone(), half: wanted.half };
+        let Wanted { revoked, key, .. } = wanted;
         let known = self.status_lists.signed.load().get(&list).cloned();
         let lst = match known.filter(|signed| signed.made_of.revoked == made_of.revoked) {
             Some(signed) => Arc::clone(&signed.lst),
