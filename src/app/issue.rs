@@ -131,7 +131,7 @@ pub(super) struct Mint<'a> {
 }
 
 /// Signs an access token: the one place where they are made.
-pub(super) fn mint(app: &App, mint: &Mint<'_>) -> Result<PlainSecret, TokenError> {
+pub(super) fn mint(app: &App, mint: &Mint<'_>) -> Result<String, TokenError> {
     let token_id = token_id(mint.status_index, mint.actor_indexes, random::bytes());
     let claims = Claims::new(&Facts {
         issuer: &app.policy.issuer,
@@ -147,8 +147,7 @@ pub(super) fn mint(app: &App, mint: &Mint<'_>) -> Result<PlainSecret, TokenError
         ttl: mint.ttl,
         jkt: mint.jkt,
     });
-    let signed = mint.key.sign(ACCESS_TOKEN_TYP, &claims);
-    signed.map(PlainSecret::new).map_err(|error| TokenError::Internal(error.to_string()))
+    mint.key.sign(ACCESS_TOKEN_TYP, &claims).map_err(|error| TokenError::Internal(error.to_string()))
 }
 
 /// How long an access token of `client` lives at most.

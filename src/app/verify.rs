@@ -59,7 +59,7 @@ fn fresh(app: &App, subject: &SubjectToken, audience: Option<&Audience>) -> Resu
     let registration = client.as_ref().map(|client| &client.registration);
     let key = signer(app, registration.and_then(|registration| registration.alg))?;
     let now = app.clock.now();
-    mint(
+    let minted = mint(
         app,
         &Mint {
             key: &key,
@@ -75,5 +75,6 @@ fn fresh(app: &App, subject: &SubjectToken, audience: Option<&Audience>) -> Resu
             ttl: LIFETIME.min(now.whole_secs_until(subject.expires_at)),
             jkt: None,
         },
-    )
+    )?;
+    Ok(PlainSecret::new(minted))
 }

@@ -7,8 +7,8 @@ use crate::model::time::Ttl;
 
 /// The members of the answer.
 pub struct TokenResponse {
-    /// The signed access token.
-    pub access_token: PlainSecret,
+    /// The signed access token. Not wiped: it is about to leave in the clear, and others see it for as long as it lives.
+    pub access_token: String,
     /// How long it lives.
     pub expires_in: Ttl,
     /// The refresh token, if the grant comes with one.
@@ -44,7 +44,7 @@ impl TokenResponse {
     /// The JSON document.
     pub fn to_json(&self) -> String {
         let refresh_token = self.refresh_token.as_ref().map(PlainSecret::expose);
-        let texts = [self.access_token.expose(), refresh_token.unwrap_or_default(), self.scope.as_str()];
+        let texts = [&*self.access_token, refresh_token.unwrap_or_default(), self.scope.as_str()];
         let mut json = String::with_capacity(100 + texts.map(str::len).iter().sum::<usize>());
         let mut member = |name: &str, value: &dyn Fn(&mut String)| {
             json.push(if json.is_empty() { '{' } else { ',' });
@@ -52,7 +52,7 @@ impl TokenResponse {
             json.push(':');
             value(&mut json);
         };
-        member("access_token", &|json| push_string(json, self.access_token.expose()));
+        member("access_token", &|json| push_string(json, &self.access_token));
         if let Some(kind) = self.issued_token_type {
             member("issued_token_type", &|json| push_string(json, kind));
         }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn the_answer_is_that_of_rfc_6749_section_5_1() {
         let answer = |refresh_token: Option<&str>, scope: &str| TokenResponse {
-            access_token: PlainSecret::new("a.b-_.c".into()),
+            access_token: "a.b-_.c".into(),
             expires_in: Ttl::from_secs(600),
             refresh_token: refresh_token.map(|token| PlainSecret::new(token.into())),
             scope: scope.parse().expect("a scope"),

@@ -370,7 +370,7 @@ impl House {
         };
         let answer = exchange(&self.app, request).await?;
         let refresh_token = answer.refresh_token.expect("a client registered for it").expose().to_owned();
-        Ok((answer.access_token.expose().to_owned(), refresh_token))
+        Ok((answer.access_token, refresh_token))
     }
 }
 
