@@ -192,16 +192,17 @@
 //!
 //! What did not: idle scheduling instead of nice 19 for the hashing threads (the same in a storm); huge pages for Argon2 (the
 //! same); `panic = "abort"` (1 % on tokens, 3 % on keys, 3 MiB less); a place in the throttle by one statement of SQLite
-//! instead of four (5 % of a login without its hash, which is 0.4 % of one with it); a load of the bench that looks for
+//! instead of four, and the user read by the statement that notes the login (both together 0.1 ms of a login, and the
+//! latter decides after it has written); a load of the bench that looks for
 //! answers all the time instead of sleeping (a refresh alone nearer to its ceiling, tokens and documents not).
 //!
 //! What is left: one refresh alone comes to half of a bare update, for the way over a socket and back takes 80 microseconds
 //! here, two fifths of a synced commit. A login on an idle server takes one and a half to two milliseconds more than its
-//! hash: eleven questions to SQLite, each of which goes to its thread and back twice; a sync after a pause, which takes
+//! hash: twelve questions to SQLite, each of which goes to its thread and back twice; a sync after a pause, which takes
 //! this disk three times as long as one after another; and a hash that is 0.3 ms slower than its repetition, for it finds
-//! caches that others have used. An EdDSA signature is so cheap that what stands around it is a quarter: 39,000
-//! instructions more than the least program's, of which the span and its log line are 14,000, the form and the
-//! authentication of the client 14,000, the machine of oxide-auth and its answer 6,000.
+//! caches that others have used. An EdDSA signature is so cheap that what stands around it is a quarter, 39,000
+//! instructions more than in the least program: the span and its log line take some 14,000, reading the form and
+//! authenticating the client as many (some of which the least program has too), oxide-auth and its answer 6,000.
 //!
 //! What stays as it is: `panic = "unwind"`, for a job or a handler that panics takes nothing with it; every commit whose
 //! answer somebody gets is synced; constant-time comparisons.
