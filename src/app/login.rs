@@ -128,11 +128,16 @@ async fn judged(
         true => find_password(app, login, name).await?,
         false => stored,
     };
+    let is_enabled = stored.as_ref().is_some_and(|stored| stored.is_enabled);
     let (id, verified) = stored.map(|stored| (stored.id, stored.hash)).unzip();
     let wrong = |failure| Ok(Outcome::Wrong(failure, id));
     let verdict = verify(app, admission, verified.clone(), &login.password).await?;
     let Verdict::Match { rehashed } = verdict else { return wrong(GrantFailure::Credentials) };
     let Some((id, verified)) = id.zip(verified) else { return wrong(GrantFailure::Credentials) };
+    // With as much work as a wrong password: else the time would tell that it is right, and where else it may be tried.
+    if !is_enabled {
+        return wrong(GrantFailure::UserDisabled);
+    }
     // Of whom the password is: read beside the hash, it would be more work for a wrong one than for an unknown name.
     let user = app.login_share.step(users::find(&app.db, id)).await?;
 

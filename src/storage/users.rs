@@ -55,6 +55,8 @@ pub struct StoredPassword {
     pub id: UserId,
     /// Its hash.
     pub hash: String,
+    /// Whether the user is not switched off.
+    pub is_enabled: bool,
     /// Whether the user has logged in from the source of the login of late.
     pub is_known_there: bool,
 }
@@ -68,10 +70,11 @@ pub async fn find_password(
     (source, since): (&str, Timestamp),
     instead: (UserId, &str),
 ) -> Result<Option<StoredPassword>, StorageError> {
-    let found: Option<(String, String, bool, bool)> = row!(
+    let found: Option<(String, String, bool, bool, bool)> = row!(
         on,
-        (String, String, bool, bool),
+        (String, String, bool, bool, bool),
         "select coalesce(users.id, $4), coalesce(users.password_hash, $5), users.id is not null,
+                users.disabled_at is null,
                 exists (select 1 from known_sources
                         where user_id = coalesce(users.id, $4) and source = $2 and last_success_at >= $3)
          from (select 1 as one) as always left join users on users.username = $1",
@@ -81,8 +84,8 @@ pub async fn find_password(
         instead.0.to_string(),
         instead.1
     );
-    let Some((id, hash, is_there, is_known_there)) = found else { return Ok(None) };
-    let stored = StoredPassword { id: parse(&id)?, hash, is_known_there };
+    let Some((id, hash, is_there, is_enabled, is_known_there)) = found else { return Ok(None) };
+    let stored = StoredPassword { id: parse(&id)?, hash, is_enabled, is_known_there };
     Ok(Some(stored).filter(|_| is_there))
 }
 

@@ -311,8 +311,9 @@ async fn a_user_reads_back_as_they_were_written(database: TestDatabase) {
         let password = users::find_password(&db, &user.username, ("a", at(0)), (user_id(9), "none"))
             .await
             .expect("readable");
-        let password = password.map(|stored| (stored.id, stored.hash, stored.is_known_there));
-        assert_eq!(password, Some((user.id, user.password_hash.clone(), false)));
+        let password =
+            password.map(|stored| (stored.id, stored.hash, stored.is_enabled, stored.is_known_there));
+        assert_eq!(password, Some((user.id, user.password_hash.clone(), user.is_enabled(), false)));
     }
     let listed = users::list(&db).await.expect("readable");
     assert_eq!(listed.iter().map(whole).collect::<Vec<_>>(), [whole(&bare), whole(&rich)]);

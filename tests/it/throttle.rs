@@ -7,6 +7,8 @@ use grantd::model::secret::PlainSecret;
 use reqwest::header::HeaderMap;
 use tokio::task::JoinSet;
 
+use crate::audit::meddle;
+use crate::storage::open;
 use crate::support::database::TestDatabase;
 use crate::support::runner::trials;
 use crate::support::server::{Answer, PASSWORD, TestServer};
@@ -16,6 +18,7 @@ trials! {
         five_failures_are_free_then_even_the_right_password_waits,
         each_further_failure_doubles_the_wait_up_to_the_longest,
         a_name_that_does_not_exist_is_throttled_to_the_byte_as_one_that_does,
+        the_right_password_of_somebody_who_is_switched_off_takes_no_more_questions_than_a_wrong_one,
         failures_survive_a_restart,
         parallel_guesses_are_all_counted,
         parallel_guesses_at_two_instances_are_judged_no_more_often_than_at_one,
@@ -129,6 +132,28 @@ async fn a_name_that_does_not_exist_is_throttled_to_the_byte_as_one_that_does(da
         }
         assert_eq!(known.status, if round < 5 { 400 } else { 429 });
     }
+    house.server.stop().await;
+}
+
+async fn the_right_password_of_somebody_who_is_switched_off_takes_no_more_questions_than_a_wrong_one(
+    database: TestDatabase,
+) {
+    let house = House::open(&database, &[]).await;
+    house.server.user("off", &[]).await;
+    let off = "off".parse().expect("a name");
+    let switch = grantd::app::clients::Switch::Off;
+    house.server.app.set_user_enabled(&off, switch).await.expect("a user");
+    let wrong = house.guess("off", "a wrong guess").await;
+    let db = open(&database).await;
+    // Whoever reads a user reads the roles.
+    meddle(&db, &["alter table user_roles rename to user_roles_away"]).await;
+
+    let right = house.guess("off", PASSWORD).await;
+    let login = house.login().await;
+
+    assert_eq!((right.status, &right.body), (400, &wrong.body));
+    assert!(login.status >= 500, "a right password is looked at further: {login:?}");
+    db.close().await;
     house.server.stop().await;
 }
 
