@@ -193,11 +193,11 @@
 //! What did not: idle scheduling instead of nice 19 for the hashing threads (the same in a storm); huge pages for Argon2 (the
 //! same); `panic = "abort"` (1 % on tokens, 3 % on keys, 3 MiB less); a place in the throttle by one statement of SQLite
 //! instead of four, and the user read by the statement that notes the login (both together 0.1 ms of a login, and the
-//! latter decides after it has written); a load of the bench that looks for
-//! answers all the time instead of sleeping (a refresh alone nearer to its ceiling, tokens and documents not).
+//! latter decides after it has written); a load of the bench that looks for answers all the time instead of sleeping (a
+//! refresh alone nearer to its ceiling, tokens and documents not).
 //!
 //! What is left: one refresh alone comes to half of a bare update, for the way over a socket and back takes 80 microseconds
-//! here, two fifths of a synced commit. A login on an idle server takes one and a half to two milliseconds more than its
+//! here, two fifths of a synced commit. A login on an idle server takes between one and two milliseconds more than its
 //! hash: twelve questions to SQLite, each of which goes to its thread and back twice; a sync after a pause, which takes
 //! this disk three times as long as one after another; and a hash that is 0.3 ms slower than its repetition, for it finds
 //! caches that others have used. An EdDSA signature is so cheap that what stands around it is a quarter, 39,000

@@ -128,18 +128,18 @@ async fn judged(
         true => find_password(app, login, name).await?,
         false => stored,
     };
-    let is_enabled = stored.as_ref().is_some_and(|stored| stored.is_enabled);
-    let (id, verified) = stored.map(|stored| (stored.id, stored.hash)).unzip();
+    let id = stored.as_ref().map(|stored| stored.id);
     let wrong = |failure| Ok(Outcome::Wrong(failure, id));
-    let verdict = verify(app, admission, verified.clone(), &login.password).await?;
+    let hash = stored.as_ref().map(|stored| stored.hash.clone());
+    let verdict = verify(app, admission, hash, &login.password).await?;
     let Verdict::Match { rehashed } = verdict else { return wrong(GrantFailure::Credentials) };
-    let Some((id, verified)) = id.zip(verified) else { return wrong(GrantFailure::Credentials) };
+    let Some(stored) = stored else { return wrong(GrantFailure::Credentials) };
     // With as much work as a wrong password: else the time would tell that it is right, and where else it may be tried.
-    if !is_enabled {
+    if !stored.is_enabled {
         return wrong(GrantFailure::UserDisabled);
     }
     // Of whom the password is: read beside the hash, it would be more work for a wrong one than for an unknown name.
-    let user = app.login_share.step(users::find(&app.db, id)).await?;
+    let user = app.login_share.step(users::find(&app.db, stored.id)).await?;
 
     let client = login.client.client();
     let decided = password::decide(&login.wish, client, user.as_ref(), app.directory.load().role_table());
@@ -159,7 +159,7 @@ async fn judged(
     let status_index = app.login_share.step(app.status_indexes.next(&app.db)).await?;
     let family = begin_family(app, login, (user, status_index), &granted, now);
     let change = Change { user, attempt, family: &family, now };
-    if !persist(app, &change, &verified, rehashed.as_deref()).await? {
+    if !persist(app, &change, &stored.hash, rehashed.as_deref()).await? {
         // Switched off, given another password, or a login beside this one has just renewed the hash.
         let renewed = app.login_share.step(users::find(&app.db, user.id)).await?.filter(User::is_enabled);
         let renewed = renewed.map(|user| user.password_hash);

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use grantd::app::clients::Switch;
 use grantd::model::secret::PlainSecret;
 use reqwest::header::HeaderMap;
 use tokio::task::JoinSet;
@@ -45,6 +46,13 @@ impl House {
     pub(crate) async fn open(database: &TestDatabase, overrides: &[(&str, &str)]) -> Self {
         let (server, secret) = TestServer::furnished(database, overrides).await;
         Self { server, secret }
+    }
+
+    /// A user `off` with the usual password, who is switched off.
+    async fn has_somebody_off(&self) {
+        self.server.user("off", &[]).await;
+        let off = "off".parse().expect("a name");
+        self.server.app.set_user_enabled(&off, Switch::Off).await.expect("a user");
     }
 
     pub(crate) async fn guess(&self, username: &str, password: &str) -> Answer {
@@ -116,10 +124,7 @@ async fn each_further_failure_doubles_the_wait_up_to_the_longest(database: TestD
 
 async fn a_name_that_does_not_exist_is_throttled_to_the_byte_as_one_that_does(database: TestDatabase) {
     let house = House::open(&database, &[]).await;
-    house.server.user("off", &[]).await;
-    let off = "off".parse().expect("a name");
-    let switch = grantd::app::clients::Switch::Off;
-    house.server.app.set_user_enabled(&off, switch).await.expect("a user");
+    house.has_somebody_off().await;
 
     for round in 0..7 {
         let known = house.guess("alice", "a wrong guess").await;
@@ -139,10 +144,7 @@ async fn the_right_password_of_somebody_who_is_switched_off_takes_no_more_questi
     database: TestDatabase,
 ) {
     let house = House::open(&database, &[]).await;
-    house.server.user("off", &[]).await;
-    let off = "off".parse().expect("a name");
-    let switch = grantd::app::clients::Switch::Off;
-    house.server.app.set_user_enabled(&off, switch).await.expect("a user");
+    house.has_somebody_off().await;
     let wrong = house.guess("off", "a wrong guess").await;
     let db = open(&database).await;
     // Whoever reads a user reads the roles.
