@@ -11,6 +11,7 @@ use crate::passwords::Verdict;
 use crate::protocol::client_assertion::{self, Expected};
 use crate::protocol::client_auth::{Pair, Presented};
 use crate::protocol::error::{ClientAuthFailure, TokenError};
+use crate::protocol::params::Params;
 
 use super::App;
 use super::client_secrets::SecretHasher;
@@ -28,6 +29,24 @@ impl AuthenticatedClient {
     /// The client.
     pub fn client(&self) -> &Client {
         &self.0
+    }
+}
+
+/// What a client sends wherever it says who it is: as the wire gives it, read but not judged.
+#[derive(Clone, Copy)]
+pub struct FromClient<'a> {
+    /// The Authorization header.
+    pub authorization: Option<&'a [u8]>,
+    /// The form.
+    pub params: &'a Params,
+    /// Where it comes from.
+    pub source: IpAddr,
+}
+
+impl FromClient<'_> {
+    /// The credentials in it.
+    pub(super) fn presented(&self) -> Result<Presented, TokenError> {
+        Presented::read(self.authorization.as_slice(), self.params)
     }
 }
 

@@ -4,18 +4,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::protocol::client_auth::Presented;
 use crate::protocol::dpop::InvalidProof;
 use crate::protocol::error::TokenError;
 use crate::protocol::grants::client_credentials;
-use crate::protocol::params::Params;
 use crate::protocol::token_request::TokenRequest;
 use crate::protocol::token_response::TokenResponse;
 use crate::protocol::user_address;
 use crate::telemetry::metrics::count;
 
 use super::App;
-use super::authenticate_client::{AuthenticatedClient, authenticate_client};
+use super::authenticate_client::{AuthenticatedClient, FromClient, authenticate_client};
 use super::issue::{Issue, OnBehalfOf, issue, signer_for};
 use super::login::{Login, login};
 use super::patience::within;
@@ -24,12 +22,8 @@ use super::token_exchange::{Swap, swap};
 
 /// A request as the wire gives it, read but not judged.
 pub struct Exchange<'a> {
-    /// The Authorization headers.
-    pub authorization: &'a [&'a [u8]],
-    /// The form.
-    pub params: &'a Params,
-    /// Where it comes from.
-    pub source: IpAddr,
+    /// What every request of a client has.
+    pub sent: FromClient<'a>,
     /// The headers that state the user's address, if the client is trusted to.
     pub user_address: &'a [&'a [u8]],
     /// The `DPoP` headers.
@@ -59,11 +53,12 @@ pub(super) async fn in_time<T>(
 }
 
 async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<TokenResponse, TokenError> {
-    let presented = Presented::read(request.authorization, request.params)?;
-    let wanted = TokenRequest::parse(request.params);
+    let sent = request.sent;
+    let presented = sent.presented()?;
+    let wanted = TokenRequest::parse(sent.params);
     // Before the client: who is asked for a nonce has neither spent an assertion nor a guess.
     let proof = app.read_proof(request.proofs)?;
-    let authenticated = authenticate_client(app, &presented, request.source).await?;
+    let authenticated = authenticate_client(app, &presented, sent.source).await?;
     let client = authenticated.client();
     let trusted = client.registration.trust_user_address && !client.is_public();
     let stated = if trusted { user_address::read(request.user_address)? } else { None };
@@ -93,14 +88,14 @@ async fn exchange_in_the_end(app: &Arc<App>, request: Exchange<'_>) -> Result<To
             issue(app, Issue { client, on_behalf_of, granted, refresh_token: None, jkt })
         }
         TokenRequest::Password { username, password, wish } => {
-            let source = login_source(&authenticated, request.source, stated);
-            let family_source = network_of(request.source);
+            let source = login_source(&authenticated, sent.source, stated);
+            let family_source = network_of(sent.source);
             let client = authenticated;
             let asked = Login { client, username, password, wish, source, family_source, proof };
             Box::pin(login(app, asked)).await
         }
         TokenRequest::RefreshToken { token, wish } => {
-            let place = Place { address: request.source, proof: proof.as_ref() };
+            let place = Place { address: sent.source, proof: proof.as_ref() };
             Box::pin(refresh(app, &authenticated, &token, &wish, place)).await
         }
         TokenRequest::TokenExchange { token, given, wanted, wish } => {

@@ -11,28 +11,15 @@ use crate::protocol::error::{ClientAuthFailure, TokenError};
 use crate::protocol::introspection::{
     INACTIVE, SIGNED_TYP, SignedAnswer, active_refresh_token, may_learn_of,
 };
-use crate::protocol::params::Params;
 use crate::protocol::refresh_family::{Presenter, Standing, standing};
 use crate::protocol::refresh_token::PresentedRefreshToken;
 use crate::storage::families::{self, Owned};
 use crate::telemetry::metrics::count;
 
 use super::App;
-use super::authenticate_client::{AuthenticatedClient, authenticate_client};
+use super::authenticate_client::{AuthenticatedClient, FromClient, authenticate_client};
 use super::exchange::in_time;
 use super::issue::signer_for;
-
-/// A question as the wire gives it, read but not judged.
-pub struct Question<'a> {
-    /// The Authorization headers.
-    pub authorization: &'a [&'a [u8]],
-    /// The form.
-    pub params: &'a Params,
-    /// Where it comes from.
-    pub source: IpAddr,
-    /// How the answer is wanted.
-    pub form: Form,
-}
 
 /// In which form an answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +31,16 @@ pub enum Form {
 }
 
 /// Answers a question: a JSON document, or a JWT. A form that is wanted is a form that is given.
-pub async fn introspect(app: &Arc<App>, question: Question<'_>) -> Result<String, TokenError> {
+pub async fn introspect(app: &Arc<App>, sent: FromClient<'_>, form: Form) -> Result<String, TokenError> {
     in_time(app, async {
-        let presented = Presented::read(question.authorization, question.params)?;
-        let authenticated = authenticate_caller(app, &presented, question.source).await?;
+        let authenticated = authenticate_caller(app, &sent.presented()?, sent.source).await?;
         // Whatever token_type_hint says: a token tells by itself what it is, and RFC 7662 §2.1 lets us look everywhere.
-        let token = question.params.value("token").ok_or(TokenError::Missing("token"))?;
+        let token = sent.params.value("token").ok_or(TokenError::Missing("token"))?;
 
         let answer = answer(app, authenticated.client(), token).await?;
         count("grantd_introspections_total", "active", if answer.is_some() { "true" } else { "false" });
         let answer = answer.unwrap_or_else(|| INACTIVE.to_owned());
-        match question.form {
+        match form {
             Form::Json => Ok(answer),
             Form::Signed => sign(app, authenticated.client(), &answer),
         }

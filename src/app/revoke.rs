@@ -4,7 +4,6 @@
 //! client got for itself ends together, with the client's status index. It is done when it is durable, known to this
 //! instance and in the audit, also when nobody waits for the answer any more.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::api_key::API_KEY_PREFIX;
@@ -13,34 +12,21 @@ use crate::model::client::Client;
 use crate::model::id::FamilyId;
 use crate::model::session::RevocationReason;
 use crate::model::status::StatusIndex;
-use crate::protocol::client_auth::Presented;
 use crate::protocol::error::TokenError;
-use crate::protocol::params::Params;
 use crate::protocol::refresh_token::PresentedRefreshToken;
 use crate::storage::families;
 
 use super::App;
-use super::authenticate_client::authenticate_client;
+use super::authenticate_client::{FromClient, authenticate_client};
 use super::exchange::{PATIENCE, in_time};
 use super::to_its_end::to_its_end;
 
-/// A token that is given back, as the wire gives it, read but not judged.
-pub struct GivenBack<'a> {
-    /// The Authorization headers.
-    pub authorization: &'a [&'a [u8]],
-    /// The form.
-    pub params: &'a Params,
-    /// Where it comes from.
-    pub source: IpAddr,
-}
-
 /// Ends what a client gives back. A token that is worth nothing is no error (RFC 7009 §2.2): it is as the client wants.
-pub async fn revoke(app: &Arc<App>, given: GivenBack<'_>) -> Result<(), TokenError> {
+pub async fn revoke(app: &Arc<App>, sent: FromClient<'_>) -> Result<(), TokenError> {
     in_time(app, async {
-        let presented = Presented::read(given.authorization, given.params)?;
-        let authenticated = authenticate_client(app, &presented, given.source).await?;
+        let authenticated = authenticate_client(app, &sent.presented()?, sent.source).await?;
         // Whatever token_type_hint says (RFC 7009 §2.1 lets us look everywhere): a token tells by itself what it is.
-        let token = given.params.secret("token").ok_or(TokenError::Missing("token"))?;
+        let token = sent.params.secret("token").ok_or(TokenError::Missing("token"))?;
 
         let app = Arc::clone(app);
         to_its_end(async move |_| {

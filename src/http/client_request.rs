@@ -8,6 +8,7 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Payload;
 use oxide_auth_actix::{OAuthRequest, OAuthResource};
 
+use crate::app::authenticate_client::FromClient;
 use crate::protocol::error::TokenError;
 use crate::protocol::params::Params;
 
@@ -16,10 +17,8 @@ use super::form;
 
 /// A request of a client, read but not judged.
 pub(super) struct ClientRequest {
-    /// The form.
-    pub(super) params: Params,
-    /// Where it comes from.
-    pub(super) source: IpAddr,
+    params: Params,
+    source: IpAddr,
     credentials: OAuthRequest,
     /// Whether there is an Authorization header, be it text or not.
     has_header: bool,
@@ -36,9 +35,11 @@ impl ClientRequest {
         Ok(Self { params, source, credentials: credentials.into_request(), has_header })
     }
 
-    /// The Authorization header. One that is no text is there, but of no scheme we know.
-    pub(super) fn authorization(&self) -> Option<&[u8]> {
+    /// What was sent.
+    pub(super) fn sent(&self) -> FromClient<'_> {
         let text = self.credentials.authorization_header();
-        text.or_else(|| self.has_header.then_some("")).map(str::as_bytes)
+        // One that is no text is there, but of no scheme we know.
+        let authorization = text.or_else(|| self.has_header.then_some("")).map(str::as_bytes);
+        FromClient { authorization, params: &self.params, source: self.source }
     }
 }

@@ -4,7 +4,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::app::introspection::{Form, Question, introspect};
+use crate::app::introspection::{Form, introspect};
 use crate::protocol::error::TokenError;
 use crate::protocol::introspection::SIGNED_MEDIA_TYPE;
 
@@ -48,10 +48,7 @@ async fn answer(
     form: Form,
 ) -> Result<String, TokenError> {
     let read = ClientRequest::read(request, body).await?;
-    let authorization = read.authorization();
-    let question =
-        Question { authorization: authorization.as_slice(), params: &read.params, source: read.source, form };
-    introspect(&state.app, question).await
+    introspect(&state.app, read.sent(), form).await
 }
 
 /// RFC 9701 §4: whoever names the signed form gets it, unless JSON is wanted more. Whoever takes anything gets JSON.

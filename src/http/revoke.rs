@@ -3,7 +3,7 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::app::revoke::{GivenBack, revoke};
+use crate::app::revoke::revoke;
 use crate::protocol::error::TokenError;
 
 use super::client_request::ClientRequest;
@@ -28,8 +28,5 @@ pub(super) async fn wrong_method(request: HttpRequest, state: Data<HttpState>) -
 
 async fn answer(request: &HttpRequest, body: Payload, state: &HttpState) -> Result<(), TokenError> {
     let read = ClientRequest::read(request, body).await?;
-    let authorization = read.authorization();
-    let given =
-        GivenBack { authorization: authorization.as_slice(), params: &read.params, source: read.source };
-    revoke(&state.app, given).await
+    revoke(&state.app, read.sent()).await
 }

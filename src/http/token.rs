@@ -37,16 +37,9 @@ async fn answer(
     state: &HttpState,
 ) -> Result<TokenResponse, TokenError> {
     let read = ClientRequest::read(request, body).await?;
-    let authorization = read.authorization();
     let user_address: Vec<&[u8]> =
         request.headers().get_all(&USER_ADDRESS).map(|line| line.as_bytes()).collect();
     let proofs: Vec<&[u8]> = request.headers().get_all(&DPOP).map(|line| line.as_bytes()).collect();
-    let request = Exchange {
-        authorization: authorization.as_slice(),
-        params: &read.params,
-        source: read.source,
-        user_address: &user_address,
-        proofs: &proofs,
-    };
+    let request = Exchange { sent: read.sent(), user_address: &user_address, proofs: &proofs };
     exchange(&state.app, request).await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use grantd::app::App;
+use grantd::app::authenticate_client::FromClient;
 use grantd::app::exchange::{Exchange, exchange};
 use grantd::protocol::error::TokenError;
 use grantd::protocol::params::Params;
@@ -33,7 +34,8 @@ async fn redeem(app: &Arc<App>, secret: &str, token: &str) -> Result<String, Tok
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let params = Params::parse(body.as_bytes()).expect("a form");
     let source = IpAddr::from(Ipv4Addr::LOCALHOST);
-    let request = Exchange { authorization: &[], params: &params, source, user_address: &[], proofs: &[] };
+    let sent = FromClient { authorization: None, params: &params, source };
+    let request = Exchange { sent, user_address: &[], proofs: &[] };
     Ok(exchange(app, request).await?.refresh_token.expect("a refresh token").expose().to_owned())
 }
 

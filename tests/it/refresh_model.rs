@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use grantd::app::App;
+use grantd::app::authenticate_client::FromClient;
 use grantd::app::clock::Clock;
 use grantd::app::exchange::{Exchange, exchange};
 use grantd::app::sessions::Sessions;
@@ -361,13 +362,8 @@ impl House {
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form).extend_pairs(credentials);
         let params = Params::parse(body.finish().as_bytes()).expect("a form");
-        let request = Exchange {
-            authorization: &[],
-            params: &params,
-            source: from.address(),
-            user_address: &[],
-            proofs: &[],
-        };
+        let sent = FromClient { authorization: None, params: &params, source: from.address() };
+        let request = Exchange { sent, user_address: &[], proofs: &[] };
         let answer = exchange(&self.app, request).await?;
         let refresh_token = answer.refresh_token.expect("a client registered for it").expose().to_owned();
         Ok((answer.access_token, refresh_token))

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use futures_util::future::{join_all, poll_immediate};
-use grantd::app::revoke::{self, GivenBack};
+use grantd::app::authenticate_client::FromClient;
+use grantd::app::revoke::revoke;
 use grantd::app::sessions::Sessions;
 use grantd::model::audit::AuditRow;
 use grantd::model::session::RevocationReason;
@@ -295,9 +296,9 @@ async fn a_client_that_hangs_up_has_its_token_ended_all_the_same(database: TestD
     let mut held = db.begin().await.expect("a transaction");
     bump(&mut held, Subject::Revocations).await.expect("held");
 
-    let given = GivenBack { authorization: &[], params: &params, source: Ipv4Addr::LOCALHOST.into() };
+    let sent = FromClient { authorization: None, params: &params, source: Ipv4Addr::LOCALHOST.into() };
     // Whoever hangs up drops what would have answered.
-    let answer = poll_immediate(revoke::revoke(&server.app, given)).await;
+    let answer = poll_immediate(revoke(&server.app, sent)).await;
 
     assert_eq!(answer, None, "it waits for who holds what it needs");
     assert!(is_active(server, house.app(), &login.text("access_token")).await);
