@@ -3,16 +3,15 @@
 //! its patience. Here a connection that has just worked is lent as it is, one that has rested is asked first, and one
 //! whose use did not end in good order is closed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::StorageError;
 use super::lasting::Lasting;
+use super::shelf::{Place, Shelf};
 
 /// How long a connection is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -41,10 +40,7 @@ struct Shared {
     options: PgConnectOptions,
     /// Where sockets are looked after: a connection is of no use once the runtime has ended that opened it.
     lasting: Lasting,
-    room: Arc<Semaphore>,
-    /// The one that worked last comes last.
-    resting: Mutex<Vec<Kept>>,
-    is_closed: AtomicBool,
+    shelf: Shelf<Kept>,
 }
 
 struct Kept {
@@ -58,7 +54,7 @@ pub struct Lent {
     lender: Lender,
     kept: Kept,
     /// Let go of last.
-    _room: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// A transaction on a connection that is lent; undone unless committed.
@@ -71,14 +67,7 @@ pub struct LentTransaction {
 impl Lender {
     /// Lends so many connections at once.
     pub(super) fn new(options: PgConnectOptions, connections: u32, lasting: Lasting) -> Self {
-        let room = Semaphore::new(usize::try_from(connections.max(1)).unwrap_or(usize::MAX));
-        Self(Arc::new(Shared {
-            options,
-            lasting,
-            room: Arc::new(room),
-            resting: Mutex::default(),
-            is_closed: AtomicBool::new(false),
-        }))
+        Self(Arc::new(Shared { options, lasting, shelf: Shelf::new(connections, PATIENCE) }))
     }
 
     /// The runtime that opens connections.
@@ -88,9 +77,7 @@ impl Lender {
 
     /// A connection beside those that are lent, for what changes its session.
     pub async fn connect(&self) -> Result<PgConnection, StorageError> {
-        if self.0.is_closed.load(Ordering::Relaxed) {
-            return Err(StorageError::unavailable("it was closed"));
-        }
+        self.0.shelf.with(|_| ())?;
         let options = self.0.options.clone();
         let connect = async move {
             let mut connection = options.connect().await?;
@@ -112,48 +99,40 @@ impl Lender {
 
     /// Lends a connection that leads to a database which can be written.
     pub(super) async fn lend(&self) -> Result<Lent, StorageError> {
-        let room = tokio::time::timeout(PATIENCE, Arc::clone(&self.0.room).acquire_owned()).await;
-        let room = room.map_err(|_| StorageError::unavailable("all connections are in use"))?;
-        let room = room.map_err(StorageError::unavailable)?;
-        let lent = |kept| Ok(Lent { lender: self.clone(), kept, _room: room });
+        let place = self.0.shelf.place().await?;
+        let lent = |kept| Ok(Lent { lender: self.clone(), kept, _place: place });
 
-        if let Some(mut kept) = self.take() {
+        if let Some(mut kept) = self.take()? {
             if kept.used_at.elapsed() < FRESH || is_fit(&mut kept).await {
                 return lent(kept);
             }
             // What has rested longer leads nowhere either, and to find that out takes a second each.
-            self.resting().clear();
+            drop(self.0.shelf.with(std::mem::take)?);
         }
         let since = Instant::now();
         lent(Kept { connection: self.connect().await?, since, used_at: since })
     }
 
-    fn resting(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.0.resting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self) -> Option<Kept> {
-        let mut resting = self.resting();
-        let taken = resting.pop();
-        // One at a time will do, and the first has rested longest.
-        if resting.first().is_some_and(|kept| kept.used_at.elapsed() > RESTS_AT_MOST) {
-            resting.remove(0);
-        }
-        taken
+    fn take(&self) -> Result<Option<Kept>, StorageError> {
+        let (taken, _tired) = self.0.shelf.with(|resting| {
+            let taken = resting.pop();
+            // One at a time will do, and the first has rested longest.
+            let is_tired = resting.first().is_some_and(|kept| kept.used_at.elapsed() > RESTS_AT_MOST);
+            (taken, is_tired.then(|| resting.remove(0)))
+        })?;
+        Ok(taken)
     }
 
     fn keep(&self, kept: Kept) {
-        if kept.since.elapsed() < LIVES_AT_MOST && !self.0.is_closed.load(Ordering::Relaxed) {
+        if kept.since.elapsed() < LIVES_AT_MOST {
             let kept = Kept { used_at: Instant::now(), ..kept };
-            self.resting().push(kept);
+            let _or_it_was_closed = self.0.shelf.with(|resting| resting.push(kept));
         }
     }
 
     /// Ends all connections in good order.
     pub(super) async fn close(&self) {
-        self.0.is_closed.store(true, Ordering::Relaxed);
-        let resting = std::mem::take(&mut *self.resting());
-        for kept in resting {
+        for kept in self.0.shelf.close() {
             // How it ends does not matter.
             let _ended = tokio::time::timeout(PING_PATIENCE, kept.connection.close()).await;
         }
@@ -178,7 +157,7 @@ impl Lent {
 
     /// Gives it back after all that was asked was answered.
     pub(super) fn give_back(self) {
-        let Self { lender, kept, _room } = self;
+        let Self { lender, kept, _place } = self;
         lender.keep(kept);
     }
 }

@@ -26,6 +26,7 @@ pub mod revocations;
 pub mod roles;
 pub mod root_keys;
 pub mod rotations;
+mod shelf;
 pub mod signing_keys;
 pub mod sqlite_file;
 pub mod used_ids;
