@@ -28,6 +28,16 @@ pub(crate) enum Talk {
     Refresh { basic: String, token: String },
 }
 
+/// How answers are waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// By looking all the time, on a core that is the load's alone. A load that sleeps is woken by whoever answers, in the
+    /// server's time: microseconds that no server spends on a client elsewhere, and the slower one the more often.
+    Looking,
+    /// Asleep, where the core is needed by others.
+    Sleeping,
+}
+
 /// Connections with what each of them says, from one window to the next.
 pub(crate) struct Load {
     address: SocketAddr,
@@ -41,7 +51,7 @@ pub(crate) struct Driven {
     pub(crate) rate: f64,
     /// From the sending of each request to its answer.
     pub(crate) took: Durations,
-    /// What the load itself used of its core.
+    /// What the load itself used of its core, but for looking in vain.
     pub(crate) busy: f64,
     /// Answers that were not 200, and the first of them.
     pub(crate) errors: usize,
@@ -63,7 +73,7 @@ impl Load {
 
     /// Drives the server for `warm`, which does not count, and for `window`, which does. Every answer is waited for,
     /// so that no chain loses its token.
-    pub(crate) fn drive(&mut self, warm: Duration, window: Duration) -> Result<Driven> {
+    pub(crate) fn drive(&mut self, warm: Duration, window: Duration, waiting: Waiting) -> Result<Driven> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut connections = Vec::with_capacity(self.talks.len());
         for (number, talk) in self.talks.iter_mut().enumerate() {
@@ -83,17 +93,23 @@ impl Load {
         let mut events = Vec::with_capacity(open);
         let (mut took, mut errors, mut first_error) = (Vec::with_capacity(1 << 18), 0, None);
         let (mut first, mut last) = (None, begin);
-        let patience = Timespec::try_from(PATIENCE).expect("a few seconds");
+        let sleep = if waiting == Waiting::Sleeping { PATIENCE } else { Duration::ZERO };
+        let sleep = Timespec::try_from(sleep).expect("a few seconds");
+        let (mut nothing_since, mut in_vain) = (None, Duration::ZERO);
         while open > 0 {
             events.clear();
-            match epoll::wait(&epoll, spare_capacity(&mut events), Some(&patience)) {
+            match epoll::wait(&epoll, spare_capacity(&mut events), Some(&sleep)) {
                 // A machine that was paused meanwhile.
                 Err(Errno::INTR) => continue,
                 outcome => outcome?,
             };
             if events.is_empty() {
-                return Err(ErrorKind::TimedOut.into());
+                if nothing_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                continue;
             }
+            in_vain += nothing_since.take().map_or(Duration::ZERO, |since| since.elapsed());
             for event in &events {
                 let connection = &mut connections[event.data.u64() as usize];
                 if !connection.read()? {
@@ -120,7 +136,7 @@ impl Load {
         }
         let between = first.map_or(Duration::ZERO, |first| last - first).as_secs_f64();
         let rate = if between > 0.0 { (took.len() - 1) as f64 / between } else { 0.0 };
-        let busy = (processor_time() - used) / started.elapsed().as_secs_f64();
+        let busy = (processor_time() - used - in_vain.as_secs_f64()) / started.elapsed().as_secs_f64();
         Ok(Driven { rate, took: took.into_iter().collect(), busy, errors, first_error })
     }
 }

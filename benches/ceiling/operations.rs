@@ -12,7 +12,7 @@ use super::cores::Cores;
 use super::disk::Disk;
 use super::furniture::{many_clients, many_roles};
 use super::hashes::RawHashes;
-use super::load::{Driven, Load};
+use super::load::{Driven, Load, Waiting};
 use super::postgres::Postgres;
 use super::programs::{Ceiling, DOCUMENTS};
 use super::quiet::{Quiet, Watch, median};
@@ -95,7 +95,7 @@ impl Bench {
             let length = some[0].len();
             let raw = raw.get_or_insert_with(|| RawVerifies::of_length(length));
             let mut ours = Load::of(served.address, MANY, some);
-            let compared = self.rounds.compare(&mut || drive(&mut ours, self.window), &mut || {
+            let compared = self.rounds.compare(&mut || self.drive(&mut ours, self.window), &mut || {
                 Ok(Driven { rate: self.cores.on_server(|| raw.rate(self.window)), ..Driven::default() })
             });
             self.tell(&compared, &format!("introspection, {name}"), least);
@@ -113,14 +113,14 @@ impl Bench {
 
         let mut ours = Load::refreshing(served.address, &basic, &tokens[..1]);
         // Until the log of its database has grown to its size, as that of the ceiling has.
-        let _warm = drive(&mut ours, Duration::from_secs(1));
-        let alone = self
-            .rounds
-            .compare(&mut || drive(&mut ours, self.window), &mut || Ok(disk.alone(&self.cores, self.window)));
+        let _warm = self.drive(&mut ours, Duration::from_secs(1));
+        let alone = self.rounds.compare(&mut || self.drive(&mut ours, self.window), &mut || {
+            Ok(disk.alone(&self.cores, self.window))
+        });
         self.tell(&alone, "refresh, SQLite, 1 client", 0.7);
 
         let mut ours = Load::refreshing(served.address, &basic, &tokens[1..]);
-        let crowd = self.rounds.compare(&mut || drive(&mut ours, self.window), &mut || {
+        let crowd = self.rounds.compare(&mut || self.drive(&mut ours, self.window), &mut || {
             Ok(disk.each_for_itself(&self.cores, MANY as i64, self.window))
         });
         self.tell(&crowd, "refresh, SQLite, 32 clients", 2.5);
@@ -144,11 +144,13 @@ impl Bench {
         let mut ours = Load::refreshing(served.address, &basic, &tokens);
         // pgbench counts whole seconds; both sides get as long, and all cores that there are.
         let window = Duration::from_secs(self.window.as_secs().max(1));
-        let compared =
-            self.rounds.compare(&mut || self.cores.on_any(|| drive(&mut ours, window)), &mut || {
+        let compared = self.rounds.compare(
+            &mut || self.cores.on_any(|| drive(&mut ours, window, Waiting::Sleeping)),
+            &mut || {
                 let rate = self.cores.on_any(|| postgres.rate(window))?;
                 Ok(Driven { rate, ..Driven::default() })
-            });
+            },
+        );
         self.tell(&compared, "refresh, Postgres, 32 clients", 0.6);
         served.stop();
     }
@@ -164,7 +166,7 @@ impl Bench {
         let mut ours = Load::of(served.address, 4, &requests);
         // Hashes are few, so they are counted for longer.
         let window = 2 * self.window;
-        let compared = self.rounds.compare(&mut || drive(&mut ours, window), &mut || {
+        let compared = self.rounds.compare(&mut || self.drive(&mut ours, window), &mut || {
             Ok(Driven { rate: self.cores.on_server(|| raw.rate(window)), ..Driven::default() })
         });
         self.tell(&compared, "password, one core", 0.95);
@@ -271,7 +273,13 @@ impl Bench {
     }
 
     fn compare(&self, ours: &mut Load, theirs: &mut Load) -> Compared {
-        self.rounds.compare(&mut || drive(ours, self.window), &mut || drive(theirs, self.window))
+        self.rounds.compare(&mut || self.drive(ours, self.window), &mut || self.drive(theirs, self.window))
+    }
+
+    /// Drives a load on its core, if there is one for it.
+    fn drive(&self, load: &mut Load, window: Duration) -> Result<Driven, String> {
+        let has_its_core = self.cores.count() > 1;
+        drive(load, window, if has_its_core { Waiting::Looking } else { Waiting::Sleeping })
     }
 
     fn tell(&mut self, compared: &Compared, name: &str, at_least: f64) {
@@ -287,8 +295,8 @@ fn random_key() -> [u8; 32] {
     key
 }
 
-fn drive(load: &mut Load, window: Duration) -> Result<Driven, String> {
-    load.drive(WARM, window).map_err(|error| format!("the load broke off: {error}"))
+fn drive(load: &mut Load, window: Duration, waiting: Waiting) -> Result<Driven, String> {
+    load.drive(WARM, window, waiting).map_err(|error| format!("the load broke off: {error}"))
 }
 
 fn log_in(served: &Served, basic: &str, count: usize) -> Vec<String> {
