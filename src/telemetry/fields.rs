@@ -8,8 +8,13 @@ use tracing::field::{Field, Visit};
 /// A longer value is cut: nobody fills a disk with one request.
 pub(super) const LONGEST_VALUE: usize = 8 * 1024;
 
-/// Names that the line itself uses; a field of this name is left out.
-const OWN_NAMES: [&str; 4] = ["timestamp", "level", "target", "message"];
+/// How much room of a text is kept for the next: more than nearly all take.
+pub(super) const ROOM_KEPT: usize = 4 * 1024;
+
+/// Whether the line itself uses this name; a field that has it is left out.
+fn is_own(name: &str) -> bool {
+    matches!(name, "timestamp" | "level" | "target" | "message")
+}
 
 /// The fields of a span or an event, in the order they were recorded, one value per name.
 ///
@@ -47,6 +52,7 @@ impl Fields {
     /// Forgets all of it, and keeps its room.
     pub(super) fn clear(&mut self) {
         self.text.clear();
+        self.text.shrink_to(ROOM_KEPT);
         self.values.clear();
     }
 
@@ -132,14 +138,19 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// All other fields, the inner ones first.
-    pub(super) fn others(&self) -> impl Iterator<Item = (&'static str, Shown<'a>)> {
-        let own = self.fields.values.iter().map(|(name, value)| (*name, self.fields.shown(*value)));
-        let outer = self.outer.into_iter().flat_map(|outer| {
-            let unsaid = outer.values.iter().filter(|(name, _)| !self.fields.has(name));
-            unsaid.map(|(name, value)| (*name, outer.shown(*value)))
-        });
-        own.chain(outer).filter(|(name, _)| !OWN_NAMES.contains(name))
+    /// Tells all other fields, the inner ones first.
+    pub(super) fn each_other(&self, mut tell: impl FnMut(&'static str, Shown<'a>)) {
+        for (name, value) in &self.fields.values {
+            if !is_own(name) {
+                tell(name, self.fields.shown(*value));
+            }
+        }
+        let Some(outer) = self.outer else { return };
+        for (name, value) in &outer.values {
+            if !is_own(name) && !self.fields.has(name) {
+                tell(name, outer.shown(*value));
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::fields::{Fields, Shown, Told};
+use super::fields::{Fields, ROOM_KEPT, Shown, Told};
 use super::{LogFormat, second};
 use crate::model::json::{is_plain, push_plain};
 
@@ -82,10 +82,10 @@ where
         // An event that came over from the `log` crate carries its real target in fields.
         let bridged = event.normalized_metadata();
         let metadata = bridged.as_ref().unwrap_or_else(|| event.metadata());
-        let mut fields = Fields::with_room(event.metadata().fields().len(), 64);
-        event.record(&mut fields);
+        let mut said = SCRATCH.take();
+        event.record(&mut said);
         if bridged.is_some() {
-            fields.retain(|name| !name.starts_with("log."));
+            said.retain(|name| !name.starts_with("log."));
         }
         let mut scope = context.event_scope(event).into_iter().flatten();
         let mut outermost = scope.next();
@@ -93,31 +93,39 @@ where
             if let Some(inner) = outermost.replace(span)
                 && let Some(outer) = inner.extensions().get::<Fields>()
             {
-                fields.inherit(outer);
+                said.inherit(outer);
             }
         }
         // Nearly always the only one, and not worth a copy.
         let extensions = outermost.as_ref().map(|span| span.extensions());
         let outer = extensions.as_ref().and_then(|extensions| extensions.get::<Fields>());
-        let fields = Told { fields: &fields, outer };
+        let fields = Told { fields: &said, outer };
 
         let level = metadata.level();
-        let line = second::with_now(|timestamp| {
+        let mut line = LINE.take();
+        second::with_now(|timestamp| {
             let head = Head { timestamp, level, target: metadata.target() };
             match self.format {
-                LogFormat::Json => json_line(&head, &fields),
-                LogFormat::Pretty => pretty_line(&head, &fields, self.colours),
+                LogFormat::Json => json_line(&mut line, &head, &fields),
+                LogFormat::Pretty => pretty_line(&mut line, &head, &fields, self.colours),
             }
         });
 
         // There is nobody to tell that stderr is gone.
         let _ = self.writer.make_writer_for(metadata).write_all(line.as_bytes());
+        line.clear();
+        line.shrink_to(ROOM_KEPT);
+        LINE.set(line);
+        said.clear();
+        SCRATCH.set(said);
     }
 }
 
 thread_local! {
     /// What was recorded last, for the room that it has.
     static SCRATCH: Cell<Fields> = Cell::default();
+    /// The last line, for the same.
+    static LINE: Cell<String> = Cell::default();
 }
 
 struct Head<'a> {
@@ -126,8 +134,7 @@ struct Head<'a> {
     target: &'a str,
 }
 
-fn json_line(head: &Head<'_>, fields: &Told<'_>) -> String {
-    let mut line = String::with_capacity(512);
+fn json_line(line: &mut String, head: &Head<'_>, fields: &Told<'_>) {
     let own = [
         ("timestamp", head.timestamp),
         ("level", head.level.as_str()),
@@ -135,26 +142,25 @@ fn json_line(head: &Head<'_>, fields: &Told<'_>) -> String {
         ("message", fields.message()),
     ];
     for (name, text) in own {
-        begin_member(&mut line, name);
-        push_text(&mut line, text);
+        begin_member(line, name);
+        push_text(line, text);
     }
-    for (name, value) in fields.others() {
-        begin_member(&mut line, name);
+    fields.each_other(|name, value| {
+        begin_member(line, name);
         match value {
-            Shown::Text(text) => push_text(&mut line, text),
+            Shown::Text(text) => push_text(line, text),
             // Writing into a String cannot fail.
             Shown::Other(value) => _ = write!(line, "{value}"),
         }
-    }
+    });
     line.push_str("}\n");
-    line
 }
 
 fn begin_member(line: &mut String, name: &str) {
-    line.push(if line.is_empty() { '{' } else { ',' });
+    line.push_str(if line.is_empty() { "{\"" } else { ",\"" });
     // Names stand in our source, and are words.
-    push_plain(line, name);
-    line.push(':');
+    line.push_str(name);
+    line.push_str("\":");
 }
 
 fn push_text(line: &mut String, text: &str) {
@@ -168,25 +174,23 @@ fn push_text(line: &mut String, text: &str) {
     line.push_str(written.as_deref().unwrap_or("null"));
 }
 
-fn pretty_line(head: &Head<'_>, fields: &Told<'_>, colours: Colours) -> String {
+fn pretty_line(line: &mut String, head: &Head<'_>, fields: &Told<'_>, colours: Colours) {
     let (dim, colour, plain) = match colours {
         Colours::Off => ("", "", ""),
         Colours::On => ("\x1b[2m", colour_of(head.level), "\x1b[0m"),
     };
-    let mut line = String::with_capacity(256);
     // Writing into a String cannot fail.
     let _ = write!(line, "{dim}{}{plain} {colour}{:>5}{plain} ", head.timestamp, head.level.as_str());
     let _ = write!(line, "{dim}{}:{plain} {}", Escaped(head.target), Escaped(fields.message()));
-    for (name, value) in fields.others() {
+    fields.each_other(|name, value| {
         let _ = write!(line, " {dim}{name}={plain}");
         let _ = match value {
             Shown::Text(text) if stands_alone(text) => write!(line, "{text}"),
             Shown::Text(text) => write!(line, "\"{}\"", Quoted(text)),
             Shown::Other(value) => write!(line, "{value}"),
         };
-    }
+    });
     line.push('\n');
-    line
 }
 
 fn colour_of(level: &Level) -> &'static str {
@@ -391,7 +395,8 @@ mod tests {
         fields.cut("message", format_args!("\x1b[31mred"));
         fields.cut("x", format_args!("\x1b[0m"));
 
-        let line = pretty_line(&head, &Told { fields: &fields, outer: None }, Colours::On);
+        let mut line = String::new();
+        pretty_line(&mut line, &head, &Told { fields: &fields, outer: None }, Colours::On);
 
         assert_eq!(
             line,
