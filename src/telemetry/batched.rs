@@ -29,7 +29,13 @@ struct Gathered<W> {
     lines: Mutex<Vec<u8>>,
     some: Condvar,
     /// Held from the taking of lines until they are written, so that they stay in their order.
-    out: Mutex<W>,
+    out: Mutex<Out<W>>,
+}
+
+struct Out<W> {
+    writer: W,
+    /// What lines are gathered in while others are written: room that grows anew each time is copied as it grows.
+    spare: Vec<u8>,
 }
 
 impl<W> Clone for Batched<W> {
@@ -42,7 +48,8 @@ impl<W: Write + Send + 'static> Batched<W> {
     /// Writes each line to `out` at once: for somebody who watches.
     pub(super) fn hastily(out: W) -> Self {
         let (lines, some) = (Mutex::default(), Condvar::new());
-        Self { gathered: Arc::new(Gathered { lines, some, out: Mutex::new(out) }), hasty: true }
+        let out = Mutex::new(Out { writer: out, spare: Vec::new() });
+        Self { gathered: Arc::new(Gathered { lines, some, out }), hasty: true }
     }
 
     /// Writes to `out` from a thread of its own.
@@ -63,9 +70,13 @@ impl<W: Write + Send + 'static> Batched<W> {
     /// Writes what is gathered.
     pub(super) fn write_out(&self) {
         let mut out = held(&self.gathered.out);
-        let lines = std::mem::take(&mut *held(&self.gathered.lines));
+        let Out { writer, spare } = &mut *out;
+        std::mem::swap(spare, &mut *held(&self.gathered.lines));
         // There is nobody to tell that stderr is gone.
-        let _ = out.write_all(&lines).and_then(|()| out.flush());
+        let _ = writer.write_all(spare).and_then(|()| writer.flush());
+        spare.clear();
+        // What one storm needed is not kept for ever.
+        spare.shrink_to(2 * MOST);
     }
 
     fn wait_for_some(&self) {
