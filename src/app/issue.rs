@@ -132,7 +132,7 @@ pub(super) struct Mint<'a> {
 
 /// Signs an access token: the one place where they are made.
 pub(super) fn mint(app: &App, mint: &Mint<'_>) -> Result<String, TokenError> {
-    let token_id = token_id(mint.status_index, mint.actor_indexes, random::bytes());
+    let token_id = token_id(mint.status_index, mint.actor_indexes, random::name_bytes());
     let claims = Claims::new(&Facts {
         issuer: &app.policy.issuer,
         client_id: mint.client_id,
