@@ -5,6 +5,7 @@
 //! GET's body away), go on answering behind `Connection: close`, and spin while its buffer is full.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub(super) struct Connection {
     rejection: Cell<Option<Rejection>>,
     /// Whether no further request will be let in.
     last: Cell<bool>,
+    /// The caller of the last request, and as a text.
+    caller: RefCell<Option<(IpAddr, Rc<str>)>>,
 }
 
 impl Connection {
@@ -80,6 +83,7 @@ impl Connection {
             waiting: RefCell::new(None),
             rejection: Cell::new(None),
             last: Cell::new(false),
+            caller: RefCell::new(None),
         })
     }
 
@@ -117,6 +121,14 @@ impl Connection {
         *self.waiting.borrow_mut() = Some(context.waker().clone());
     }
 
+    fn written(&self, address: IpAddr) -> Rc<str> {
+        let mut last = self.caller.borrow_mut();
+        match &*last {
+            Some((caller, text)) if *caller == address => Rc::clone(text),
+            _ => Rc::clone(&last.insert((address, address.to_string().into())).1),
+        }
+    }
+
     fn announce_end(&self, answer: &mut ResponseHead) {
         if self.last.get() {
             answer.set_connection_type(ConnectionType::Close);
@@ -130,6 +142,14 @@ impl Connection {
         if let Some(waker) = waiting {
             waker.wake();
         }
+    }
+}
+
+/// The address of the caller as a text. All requests of a connection have the same, but behind a proxy.
+pub(super) fn written_address(request: &HttpRequest, address: IpAddr) -> Rc<str> {
+    match request.conn_data::<Rc<Connection>>() {
+        Some(connection) => connection.written(address),
+        None => address.to_string().into(),
     }
 }
 
@@ -196,4 +216,18 @@ pub(super) async fn refuse_rejected<B: MessageBody + 'static>(
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_caller_behind_a_proxy_is_written_as_who_they_are() {
+        let connection = Connection::new(Patience::default());
+
+        for text in ["192.0.2.1", "192.0.2.1", "2001:db8::1", "192.0.2.1"] {
+            assert_eq!(&*connection.written(text.parse().expect("an address")), text);
+        }
+    }
 }

@@ -43,9 +43,14 @@ fn check_headers(request: &HttpRequest) -> Result<(), TokenError> {
 
 /// RFC 6749 appendix B: the media type in UTF-8. Real clients add the charset as a parameter.
 pub fn is_form(content_type: &str) -> bool {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    // As nearly all say it.
+    if content_type == FORM {
+        return true;
+    }
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    essence.eq_ignore_ascii_case(FORM)
         && parts.filter(|part| !part.is_empty()).all(|parameter| match parameter.split_once('=') {
             Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
                 value.trim_matches('"').eq_ignore_ascii_case("utf-8")

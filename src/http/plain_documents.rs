@@ -18,8 +18,8 @@ use super::{cors, fallback};
 /// What the route of a document would answer, with all that is around it but the line that nobody reads; nothing if
 /// more has to be known for it, or for whatever else is asked for.
 pub(super) fn answer(request: &Request, state: &HttpState) -> Option<Response<BoxBody>> {
-    let start = Instant::now();
     let (document, route) = Document::asked_plainly(request.head(), state)?;
+    let start = Instant::now();
     if !nobody_listens() {
         return None;
     }

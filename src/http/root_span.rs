@@ -19,6 +19,7 @@ use tracing_actix_web::{RootSpan, RootSpanBuilder};
 use uuid::Uuid;
 
 use super::client_address::ClientAddress;
+use super::connection::written_address;
 use crate::telemetry;
 use crate::telemetry::metrics::{UNMATCHED, known_method, route_of};
 
@@ -37,13 +38,15 @@ impl RootSpanBuilder for GrantdRootSpan {
         let id = request.extensions().get::<tracing_actix_web::RequestId>().map(|id| RequestId::of(**id));
         let id = id.unwrap_or_else(RequestId::new);
         request.extensions_mut().insert(Asked { id, start, cause_told: Cell::new(false) });
+        let address = ClientAddress::of(request.request());
+        let address = address.map(|address| written_address(request.request(), address));
         // At error, so that the span exists at every log level and a warning knows its request.
         tracing::error_span!(
             "request",
             request_id = id.as_str(),
             method = known_method(request.method()),
             route = &*route_of(request.request()),
-            client_address = ClientAddress::of(request.request()).map(display),
+            client_address = address.as_deref(),
             status = Empty,
             client_id = Empty,
             grant_type = Empty,
@@ -67,7 +70,10 @@ impl RootSpanBuilder for GrantdRootSpan {
             // A middleware refused; the request is gone with it.
             Err(error) => (error.as_response_error().status_code(), Some(error), None, None),
         };
-        span.record("status", status.as_u16());
+        // The line says it itself; a trace has its span alone.
+        if telemetry::traces_are_exported() {
+            span.record("status", status.as_u16());
+        }
         // What a caller is refused for is the handler's to tell; what broke is told here if nobody else did.
         if let (true, Some(error)) = (status.is_server_error(), untold) {
             span.record("cause", display(error));
@@ -76,7 +82,7 @@ impl RootSpanBuilder for GrantdRootSpan {
 
         macro_rules! say {
             ($level:ident) => {
-                tracing::$level!(parent: &span, duration_ms, "request answered")
+                tracing::$level!(parent: &span, status = status.as_u16(), duration_ms, "request answered")
             };
         }
         match level(route.as_deref().unwrap_or(UNMATCHED), status) {

@@ -10,7 +10,8 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{Error, HttpMessage as _, HttpRequest};
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing::Span;
+use tracing::dispatcher::get_default;
+use tracing::span;
 
 const REQUESTS: &str = "grantd_http_requests_total";
 const DURATION: &str = "grantd_http_request_duration_seconds";
@@ -186,7 +187,8 @@ pub struct Running {
     method: Method,
     route: Rc<str>,
     start: Instant,
-    span: Span,
+    /// Not a handle, which would cost what each other one costs; the request keeps its span as long as it runs.
+    span: Option<span::Id>,
     answered: bool,
 }
 
@@ -197,7 +199,7 @@ impl Running {
             method: request.method().clone(),
             route: route_of(request.request()),
             start: Instant::now(),
-            span: Span::current(),
+            span: get_default(|listener| listener.current_span().id().cloned()),
             answered: false,
         }
     }
@@ -221,7 +223,7 @@ impl Drop for Running {
         self.count(ABORTED);
         // A panic has its own line.
         if !std::thread::panicking() {
-            tracing::info!(parent: &self.span, "the caller hung up before the answer");
+            tracing::info!(parent: self.span.clone(), "the caller hung up before the answer");
         }
     }
 }
