@@ -59,7 +59,6 @@ pub(super) enum Rejection {
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    patience: Patience,
     /// A request was let in and has no answer yet.
     busy: Cell<bool>,
     /// When the last turn ended, or the peer had taken an answer that it kept us waiting with; before the first, when the
@@ -70,19 +69,20 @@ pub(super) struct Connection {
     rejection: Cell<Option<Rejection>>,
     /// Whether no further request will be let in.
     last: Cell<bool>,
+    late_body: Cell<bool>,
     /// The caller of the last request, and as a text.
     caller: RefCell<Option<(IpAddr, Rc<str>)>>,
 }
 
 impl Connection {
-    pub(super) fn new(patience: Patience) -> Rc<Self> {
+    pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
-            patience,
             busy: Cell::new(false),
             free_since: Cell::new(Instant::now()),
             waiting: RefCell::new(None),
             rejection: Cell::new(None),
             last: Cell::new(false),
+            late_body: Cell::new(false),
             caller: RefCell::new(None),
         })
     }
@@ -108,6 +108,12 @@ impl Connection {
     /// The stand-in that is let in is to be refused, and is the last of the connection.
     pub(super) fn reject(&self, rejection: Rejection) {
         self.rejection.set(Some(rejection));
+        self.end_after_this();
+    }
+
+    /// The body of the request was not there in time. Its answer is the last of the connection.
+    pub(super) fn body_is_late(&self) {
+        self.late_body.set(true);
         self.end_after_this();
     }
 
@@ -153,10 +159,9 @@ pub(super) fn written_address(request: &HttpRequest, address: IpAddr) -> Rc<str>
     }
 }
 
-/// How long the body of this request may take.
-pub(super) fn body_patience(request: &HttpRequest) -> Duration {
-    let connection = request.conn_data::<Rc<Connection>>();
-    connection.map_or_else(Patience::default, |connection| connection.patience).body
+/// Whether the body of this request broke off because it took too long.
+pub(super) fn was_body_late(request: &HttpRequest) -> bool {
+    request.conn_data::<Rc<Connection>>().is_some_and(|connection| connection.late_body.get())
 }
 
 /// The turn of a request; over when the answer is made, or when nobody waits for it any more.
@@ -224,7 +229,7 @@ mod tests {
 
     #[test]
     fn each_caller_behind_a_proxy_is_written_as_who_they_are() {
-        let connection = Connection::new(Patience::default());
+        let connection = Connection::new();
 
         for text in ["192.0.2.1", "192.0.2.1", "2001:db8::1", "192.0.2.1"] {
             assert_eq!(&*connection.written(text.parse().expect("an address")), text);

@@ -1,15 +1,15 @@
-//! Reads the form body of an OAuth request: type, coding, size and time are judged here, before a byte is parsed.
+//! Reads the form body of an OAuth request: type, coding and size are judged here, before a byte is parsed; time, by the
+//! stream of the connection.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{BytesMut, Payload};
 use futures_util::StreamExt as _;
 
-use crate::app::patience::within;
 use crate::protocol::error::TokenError;
 use crate::protocol::params::Params;
 
-use super::connection::body_patience;
+use super::connection::was_body_late;
 
 /// The largest body that is read, 16 KiB.
 pub(super) const LIMIT: usize = 16 * 1024;
@@ -17,9 +17,10 @@ pub(super) const LIMIT: usize = 16 * 1024;
 /// Reads and parses the body.
 pub(super) async fn read(request: &HttpRequest, body: Payload) -> Result<Params, TokenError> {
     check_headers(request)?;
-    // actix has no timer for it.
-    let read = within(body_patience(request), collect(body));
-    let body = read.await.ok_or(TokenError::BodyTimeout)??;
+    let body = collect(body).await.map_err(|error| match error {
+        TokenError::BodyBroken if was_body_late(request) => TokenError::BodyTimeout,
+        other => other,
+    })?;
     Ok(Params::parse(&body)?)
 }
 

@@ -90,7 +90,7 @@ impl GuardedStream {
         let now = Instant::now();
         Self {
             transport,
-            connection: Connection::new(patience),
+            connection: Connection::new(),
             patience,
             received: BytesMut::new(),
             admitted: 0,
@@ -202,8 +202,7 @@ impl GuardedStream {
             Awaited::Request if self.has_answered => self.connection.free_since() + self.patience.keep_alive,
             Awaited::Request => self.connection.free_since() + self.patience.head,
             Awaited::RestOfHead => since + self.patience.head,
-            // A fifth more: the handler's own timer goes first, and gives a reason.
-            Awaited::RestOfBody => since + self.patience.body + self.patience.body / 5,
+            Awaited::RestOfBody => since + self.patience.body,
         };
         (awaited, until)
     }
@@ -298,8 +297,9 @@ impl AsyncRead for GuardedStream {
                     }
                     match awaited {
                         Awaited::RestOfHead => this.refuse(Rejection::TooSlow),
+                        // To its handler, the body breaks off.
                         Awaited::RestOfBody => {
-                            this.connection.end_after_this();
+                            this.connection.body_is_late();
                             this.reading = Reading::Over;
                         }
                         Awaited::Request => this.reading = Reading::Over,

@@ -183,7 +183,7 @@ async fn a_body_that_breaks_off_leaves_nothing_behind(database: TestDatabase) {
     server.stop().await;
 }
 
-/// Waits five real seconds, once: the timer for bodies is the runtime's, not the clock's that tests move.
+/// Waits five real seconds, once: the timer of a connection is the runtime's, not the clock's that tests move.
 async fn a_body_that_stalls_is_given_up_and_its_connection_ended(database: TestDatabase) {
     let (server, app) = server_with_app(&database).await;
     let whole = post(&format!("Authorization: {app}\r\n"), GOOD);
