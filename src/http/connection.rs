@@ -122,6 +122,11 @@ impl Connection {
         self.last.set(true);
     }
 
+    /// Whether no further request will be let in.
+    pub(super) fn has_ended(&self) -> bool {
+        self.last.get()
+    }
+
     /// Wakes this task when the turn ends.
     pub(super) fn wait_for_turn(&self, context: &Context<'_>) {
         *self.waiting.borrow_mut() = Some(context.waker().clone());

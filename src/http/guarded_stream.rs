@@ -27,7 +27,7 @@ const STAND_IN: &[u8] = b"REFUSED /refused HTTP/1.1\r\nHost: refused\r\nConnecti
 const PIECE: usize = 4096;
 /// A peer that takes this much of an answer within its patience may go on: about 6 KiB a second.
 const PROGRESS: usize = 64 * 1024;
-/// How long and how much is read and thrown away behind a refusal: a socket closed over unread bytes resets
+/// How long and how much is read and thrown away behind what was refused or late: a socket closed over unread bytes resets
 /// the connection, and the peer loses the answer that says why.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
@@ -237,7 +237,7 @@ impl GuardedStream {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Reads what is still on its way behind a refusal, and throws it away.
+    /// Reads what is still on its way and will not be let in, and throws it away.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut lingering = self
             .lingering
@@ -353,7 +353,7 @@ impl AsyncWrite for GuardedStream {
         if this.lingering.is_none() {
             match Pin::new(&mut this.transport).poll_shutdown(cx) {
                 Poll::Pending => return this.poll_taken(cx),
-                Poll::Ready(Ok(())) if matches!(this.reading, Reading::Refused) && !this.ended => {}
+                Poll::Ready(Ok(())) if this.connection.has_ended() && !this.ended => {}
                 ready => return ready,
             }
         }

@@ -29,6 +29,7 @@ trials! {
         a_connection_in_use_outlives_every_patience,
         a_body_that_stalls_is_cut_off_at_every_address,
         a_body_that_trickles_gains_no_time,
+        a_client_that_goes_on_sending_a_late_body_still_reads_why_it_is_cut_off,
         a_peer_that_takes_no_answer_is_cut_off_and_not_read_any_further,
     ],
     plain: [patience_is_as_long_as_promised],
@@ -221,6 +222,29 @@ async fn a_body_that_trickles_gains_no_time(database: TestDatabase) {
             assert_eq!(wire.answer().await.status, status);
         }
         assert!(wire.ends().await, "{path}");
+    }
+    edge.stop().await;
+}
+
+async fn a_client_that_goes_on_sending_a_late_body_still_reads_why_it_is_cut_off(database: TestDatabase) {
+    let edge = Edge::with(&database, Patience { keep_alive: LONG, ..SHORT }).await;
+    let late = post("", &"x".repeat(1000));
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let malformed = format!("POST /token HTTP/1.1\r\nHost: grantd\r\n{form}1\r\nx\r\nno length\r\n");
+
+    for (request, status) in [(&late[..late.len() - 999], 408), (&malformed, 400)] {
+        let mut wire = Wire::open(&edge.url).await;
+        wire.send(request).await;
+        assert!(!wire.is_kept_for(LONG).await, "it was answered");
+
+        // A socket that is closed would reset the connection, and with it what was not read yet.
+        for _ in 0..5 {
+            wire.send("x").await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+
+        assert_eq!(wire.answer().await.status, status);
+        assert!(wire.ends().await);
     }
     edge.stop().await;
 }
