@@ -150,11 +150,11 @@ impl Running {
             wanted.push(one);
         }
         let won = decide_by(&self.app, move |mut tx: Tx| async move {
-            // SQLite, then, which works on a thread of this process.
-            let is_written_here = tx.is_the_only_one();
+            let is_synced_at_once = tx.commits_itself();
             let tell = async {
-                if is_written_here {
-                    // Where the two threads share a core, that one goes first: the disk shall be at work while we are.
+                if is_synced_at_once {
+                    // SQLite has a thread of its own. Where that shares our core, it goes first: the disk shall be at work
+                    // while we are.
                     std::thread::yield_now();
                 }
                 for begun in all_begun {

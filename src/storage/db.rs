@@ -248,6 +248,14 @@ impl Tx {
         }
     }
 
+    /// Whether its one statement is on the disk of this machine when it is done, with nothing more to say.
+    pub const fn commits_itself(&self) -> bool {
+        match self {
+            Self::Sqlite(member) => member.commits_itself(),
+            Self::Postgres(_) => false,
+        }
+    }
+
     /// Undoes what was done, and lets go of its locks before it returns. A dropped transaction is undone too, but nobody
     /// hears when.
     pub async fn rollback(self) -> Result<(), StorageError> {

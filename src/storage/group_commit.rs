@@ -272,6 +272,11 @@ impl Group {
 }
 
 impl Member {
+    /// Whether it is nobody's companion: its one statement is synced by itself.
+    pub(super) const fn commits_itself(&self) -> bool {
+        matches!(self.running, Some(Running { on: On::Itself(_), .. }))
+    }
+
     /// Where its statements run.
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
         match &mut self.running.as_mut().expect("a member that has not ended runs").on {
