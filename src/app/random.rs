@@ -23,7 +23,8 @@ thread_local! {
 }
 
 /// `N` bytes for a name that everybody may read, drawn many at a time: a call of the generator takes two thousand
-/// instructions, however little is asked for. Not for secrets: those to come lie in memory for a while.
+/// instructions, however little is asked for. Not for secrets: those to come lie in memory for a while, and a process that
+/// is copied while it runs gives some of them twice.
 pub fn name_bytes<const N: usize>() -> [u8; N] {
     const { assert!(N <= DRAWN) };
     LEFT.with_borrow_mut(|(drawn, left)| {

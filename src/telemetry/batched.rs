@@ -71,10 +71,11 @@ impl<W: Write + Send + 'static> Batched<W> {
     pub(super) fn write_out(&self) {
         let mut out = held(&self.gathered.out);
         let Out { writer, spare } = &mut *out;
+        // Before, so that a writer that panics never meets the same lines again.
+        spare.clear();
         std::mem::swap(spare, &mut *held(&self.gathered.lines));
         // There is nobody to tell that stderr is gone.
         let _ = writer.write_all(spare).and_then(|()| writer.flush());
-        spare.clear();
         // What one storm needed is not kept for ever.
         spare.shrink_to(2 * MOST);
     }
