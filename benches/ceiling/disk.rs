@@ -11,7 +11,6 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions as _, Connection as _, Error};
 use tempfile::TempDir;
 
-use super::cores::Cores;
 use super::load::Driven;
 
 /// A database with a row for each client.
@@ -51,24 +50,22 @@ impl Disk {
     }
 
     /// One client that updates its row as often as it can.
-    pub(crate) fn alone(&self, cores: &Cores, window: Duration) -> Driven {
-        cores.on_server(|| {
-            on_runtime(async {
-                let mut connection = connect(self.directory.path()).await?;
-                let (begin, mut took) = (Instant::now(), Vec::with_capacity(1 << 16));
-                while begin.elapsed() < window {
-                    let asked = Instant::now();
-                    update(&mut connection, 0).await?;
-                    took.push(asked.elapsed());
-                }
-                Ok::<_, Error>(driven(took, begin.elapsed()))
-            })
-            .expect("updates that succeed")
+    pub(crate) fn alone(&self, window: Duration) -> Driven {
+        on_runtime(async {
+            let mut connection = connect(self.directory.path()).await?;
+            let (begin, mut took) = (Instant::now(), Vec::with_capacity(1 << 16));
+            while begin.elapsed() < window {
+                let asked = Instant::now();
+                update(&mut connection, 0).await?;
+                took.push(asked.elapsed());
+            }
+            Ok::<_, Error>(driven(took, begin.elapsed()))
         })
+        .expect("updates that succeed")
     }
 
     /// So many clients, each with a connection and a transaction of its own for each update.
-    pub(crate) fn each_for_itself(&self, cores: &Cores, clients: i64, window: Duration) -> Driven {
+    pub(crate) fn each_for_itself(&self, clients: i64, window: Duration) -> Driven {
         let begin = Instant::now();
         let one = |id| {
             on_runtime(async {
@@ -84,12 +81,10 @@ impl Disk {
                 Ok::<_, Error>(took)
             })
         };
-        let took = cores.on_server(|| {
-            thread::scope(|scope| {
-                let clients: Vec<_> = (0..clients).map(|id| scope.spawn(move || one(id))).collect();
-                let took = clients.into_iter().map(|client| client.join().expect("a client"));
-                took.collect::<Result<Vec<_>, Error>>().expect("updates that succeed")
-            })
+        let took = thread::scope(|scope| {
+            let clients: Vec<_> = (0..clients).map(|id| scope.spawn(move || one(id))).collect();
+            let took = clients.into_iter().map(|client| client.join().expect("a client"));
+            took.collect::<Result<Vec<_>, Error>>().expect("updates that succeed")
         });
         driven(took.into_iter().flatten().collect(), begin.elapsed())
     }

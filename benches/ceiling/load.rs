@@ -6,6 +6,8 @@
 use std::io::{ErrorKind, Read as _, Result, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -95,7 +97,7 @@ impl Load {
         let (mut first, mut last) = (None, begin);
         let sleep = if waiting == Waiting::Sleeping { PATIENCE } else { Duration::ZERO };
         let sleep = Timespec::try_from(sleep).expect("a few seconds");
-        let (mut nothing_since, mut in_vain) = (None, Duration::ZERO);
+        let (mut nothing_since, mut in_vain) = (None, 0.0);
         while open > 0 {
             events.clear();
             match epoll::wait(&epoll, spare_capacity(&mut events), Some(&sleep)) {
@@ -104,12 +106,13 @@ impl Load {
                 outcome => outcome?,
             };
             if events.is_empty() {
-                if nothing_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                let (since, _) = *nothing_since.get_or_insert_with(|| (Instant::now(), processor_time()));
+                if waiting == Waiting::Sleeping || since.elapsed() >= PATIENCE {
                     return Err(ErrorKind::TimedOut.into());
                 }
                 continue;
             }
-            in_vain += nothing_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            in_vain += nothing_since.take().map_or(0.0, |(_, used)| processor_time() - used);
             for event in &events {
                 let connection = &mut connections[event.data.u64() as usize];
                 if !connection.read()? {
@@ -136,9 +139,34 @@ impl Load {
         }
         let between = first.map_or(Duration::ZERO, |first| last - first).as_secs_f64();
         let rate = if between > 0.0 { (took.len() - 1) as f64 / between } else { 0.0 };
-        let busy = (processor_time() - used - in_vain.as_secs_f64()) / started.elapsed().as_secs_f64();
+        let busy = (processor_time() - used - in_vain) / started.elapsed().as_secs_f64();
         Ok(Driven { rate, took: took.into_iter().collect(), busy, errors, first_error })
     }
+}
+
+/// Runs something elsewhere while a load without connections looks for answers on the core of this thread: whoever is
+/// compared with a driven server has the neighbour that it has.
+pub(crate) fn beside_idle_load<T>(run: impl FnOnce() -> T) -> T {
+    struct Ended<'a>(&'a AtomicBool);
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let has_ended = AtomicBool::new(false);
+    let look = || {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("another descriptor");
+        let (mut events, at_once) = (Vec::with_capacity(1), Timespec::default());
+        while !has_ended.load(Ordering::Relaxed) {
+            let _there_is_nothing = epoll::wait(&epoll, spare_capacity(&mut events), Some(&at_once));
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(look);
+        let _ended = Ended(&has_ended);
+        run()
+    })
 }
 
 /// Seconds that this thread has used.

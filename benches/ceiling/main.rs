@@ -1,12 +1,13 @@
 //! How near grantd is to what this machine can do: `cargo bench --bench ceiling`, about four minutes.
 //!
-//! The release server runs on one core, the load on another, where it never sleeps. Beside each operation stands its
-//! ceiling: the least program that does the same work with the same libraries (`programs`, `disk`, `hashes`, and
-//! `pgbench`). The two are driven in turn, A B A B, and the figure is the median of the ratios of neighbouring windows:
-//! rates of a shared machine change by a factor of two from day to day, their ratios do not. `spread` is how far the
-//! middle half of the ratios lies apart, `others` what anything else used of all cores; where either is above 10 or 5 %,
-//! nobody can tell whether a target is reached, and the line says so. The exit status is a failure only if a target is
-//! missed on a machine that was quiet, or if something answered with errors.
+//! The release server runs on one core, the load on another, where it looks for answers all the time; on a machine of
+//! one core, and where all cores are Postgres' too, it sleeps. Beside each operation stands its ceiling: the least
+//! program that does the same work with the same libraries (`programs`, `disk`, `hashes`, and `pgbench`). The two are
+//! driven in turn, A B A B, and the figure is the median of the ratios of neighbouring windows: rates of a shared
+//! machine change by a factor of two from day to day, their ratios do not. `spread` is how far the middle half of the
+//! ratios lies apart, `others` what anything else used of all cores; where either is above 10 or 5 %, nobody can tell
+//! whether a target is reached, and the line says so. The exit status is a failure only if a target is missed on a
+//! machine that was quiet, or if something answered with errors.
 //!
 //! Everything is at its default, audit and metrics included. What is written goes through `fsync` beside what cargo
 //! builds; `BENCH_DIR` names another place, which should be a disk and not memory.

@@ -12,7 +12,7 @@ use super::cores::Cores;
 use super::disk::Disk;
 use super::furniture::{many_clients, many_roles};
 use super::hashes::RawHashes;
-use super::load::{Driven, Load, Waiting};
+use super::load::{Driven, Load, Waiting, beside_idle_load};
 use super::postgres::Postgres;
 use super::programs::{Ceiling, DOCUMENTS};
 use super::quiet::{Quiet, Watch, median};
@@ -96,7 +96,7 @@ impl Bench {
             let raw = raw.get_or_insert_with(|| RawVerifies::of_length(length));
             let mut ours = Load::of(served.address, MANY, some);
             let compared = self.rounds.compare(&mut || self.drive(&mut ours, self.window), &mut || {
-                Ok(Driven { rate: self.cores.on_server(|| raw.rate(self.window)), ..Driven::default() })
+                Ok(Driven { rate: self.undriven(|| raw.rate(self.window)), ..Driven::default() })
             });
             self.tell(&compared, &format!("introspection, {name}"), least);
         }
@@ -115,13 +115,13 @@ impl Bench {
         // Until the log of its database has grown to its size, as that of the ceiling has.
         let _warm = self.drive(&mut ours, Duration::from_secs(1));
         let alone = self.rounds.compare(&mut || self.drive(&mut ours, self.window), &mut || {
-            Ok(disk.alone(&self.cores, self.window))
+            Ok(self.undriven(|| disk.alone(self.window)))
         });
         self.tell(&alone, "refresh, SQLite, 1 client", 0.7);
 
         let mut ours = Load::refreshing(served.address, &basic, &tokens[1..]);
         let crowd = self.rounds.compare(&mut || self.drive(&mut ours, self.window), &mut || {
-            Ok(disk.each_for_itself(&self.cores, MANY as i64, self.window))
+            Ok(self.undriven(|| disk.each_for_itself(MANY as i64, self.window)))
         });
         self.tell(&crowd, "refresh, SQLite, 32 clients", 2.5);
         tell(&mut self.lines, crowd.p99_line("  its p99", 15.0));
@@ -167,7 +167,7 @@ impl Bench {
         // Hashes are few, so they are counted for longer.
         let window = 2 * self.window;
         let compared = self.rounds.compare(&mut || self.drive(&mut ours, window), &mut || {
-            Ok(Driven { rate: self.cores.on_server(|| raw.rate(window)), ..Driven::default() })
+            Ok(Driven { rate: self.undriven(|| raw.rate(window)), ..Driven::default() })
         });
         self.tell(&compared, "password, one core", 0.95);
 
@@ -280,6 +280,12 @@ impl Bench {
     fn drive(&self, load: &mut Load, window: Duration) -> Result<Driven, String> {
         let has_its_core = self.cores.count() > 1;
         drive(load, window, if has_its_core { Waiting::Looking } else { Waiting::Sleeping })
+    }
+
+    /// Runs a ceiling that no load drives, on the core of the server.
+    fn undriven<T>(&self, ceiling: impl FnOnce() -> T) -> T {
+        let on_server = || self.cores.on_server(ceiling);
+        if self.cores.count() > 1 { beside_idle_load(on_server) } else { on_server() }
     }
 
     fn tell(&mut self, compared: &Compared, name: &str, at_least: f64) {
